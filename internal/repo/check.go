@@ -1,0 +1,113 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content"
+)
+
+// DamageKind says what is wrong.
+type DamageKind string
+
+// The kinds of structural damage.
+const (
+	PackMissing    DamageKind = "pack missing"    // the index names a blob that is not there
+	PackShort      DamageKind = "pack short"      // the index names bytes behind a blob's end
+	IndexMissing   DamageKind = "index missing"   // a pack's entries in the index are lost; Repair brings them back
+	ManifestBroken DamageKind = "manifest broken" // records of backups can't be read
+	FormatCopy     DamageKind = "format copy"     // a copy of the format blob is missing or damaged; opening renews it
+)
+
+// A Damage is one thing that is wrong with the repository's structure.
+type Damage struct {
+	Kind     DamageKind
+	Blob     string   // or content, for ManifestBroken
+	Contents []string // chunks that can't be read because of it, as in [Chunk]; those of folders and indexes too
+	Reason   string
+}
+
+// CheckStructure looks for damage without reading the backups' data: packs that are missing or
+// short, packs whose index is lost, unreadable records of backups, copies of the format. What a
+// flipped bit does to a pack is found only by reading it; see [Repo.ReadChunk].
+func (r *Repo) CheckStructure(ctx context.Context) ([]Damage, error) {
+	r.fresh.Store(false)
+	l, err := r.loadManifests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	damages, err := r.checkPacks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	lost, err := r.lostIndex(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range lost {
+		damages = append(damages, Damage{Kind: IndexMissing, Blob: string(p.BlobID), Reason: "no index names what it holds; " + hintRepair})
+	}
+	for id, err := range l.unreadable {
+		damages = append(damages, Damage{Kind: ManifestBroken, Blob: id.String(), Contents: []string{id.String()}, Reason: err.Error()})
+	}
+	_, bad, err := r.st.formatCopy(ctx)
+	if err != nil {
+		return nil, wrapRead(err, "read the copies of the format")
+	}
+	for _, name := range bad {
+		damages = append(damages, Damage{Kind: FormatCopy, Blob: string(name), Reason: "missing or damaged"})
+	}
+	return damages, nil
+}
+
+func (r *Repo) checkPacks(ctx context.Context) ([]Damage, error) {
+	bad, err := r.badPacks(ctx)
+	if err != nil || len(bad) == 0 {
+		return nil, err
+	}
+	lost := map[blob.ID][]string{}
+	err = r.reader().IterateContents(ctx, content.IterateOptions{}, func(i content.Info) error {
+		if length, ok := bad[i.PackBlobID]; ok && int64(i.PackOffset)+int64(i.PackedLength) > length {
+			lost[i.PackBlobID] = append(lost[i.PackBlobID], i.ContentID.String())
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, wrapRead(err, "read the index")
+	}
+	var damages []Damage
+	for id, length := range bad {
+		d := Damage{Kind: PackShort, Blob: string(id), Contents: lost[id], Reason: fmt.Sprintf("it has %d bytes only; %d chunks are cut off", length, len(lost[id]))}
+		if length < 0 {
+			d.Kind, d.Reason = PackMissing, fmt.Sprintf("it is gone, and %d chunks with it", len(lost[id]))
+		}
+		damages = append(damages, d)
+	}
+	return damages, nil
+}
+
+// lostIndex returns the packs that are not in the index and should be.
+func (r *Repo) lostIndex(ctx context.Context, l loaded) ([]blob.Metadata, error) {
+	orphans, err := r.unindexed(ctx)
+	if err != nil || len(orphans) == 0 {
+		return nil, wrapRead(err, "compare packs and index")
+	}
+	expected := map[blob.ID]bool{}
+	for _, rec := range l.records(orphanKind, nil) {
+		var o orphanRecord
+		if rec.Decode(&o) != nil {
+			continue
+		}
+		for _, id := range o.Packs {
+			expected[id] = true
+		}
+	}
+	var lost []blob.Metadata
+	for _, p := range orphans {
+		if !expected[p.BlobID] {
+			lost = append(lost, p)
+		}
+	}
+	return lost, nil
+}
