@@ -1,0 +1,18 @@
+// Package postgres speaks to PostgreSQL 13 to 18. Its [View] freezes a live database as
+// tables of rows: one exported snapshot that every connection and pg_dump share.
+//
+// Definitions are written by pg_dump (--section=pre-data and post-data); rows never go
+// through it. They are read by COPY … TO STDOUT in text format, which is the row text of
+// package rows as it stands, on several connections at once, large tables in ranges of pages.
+//
+// The files a backup holds besides rows (see [View.Native]):
+//
+//	schema/pre-data.sql    types, functions, tables without constraints
+//	schema/post-data.sql   indexes, constraints, triggers, refresh of materialized views
+//	globals.sql            roles, memberships and tablespaces of the cluster
+//	sequences.sql          setval for each sequence
+//
+// Every session runs with the same fixed settings (see connect.go), so that equal values have
+// equal text on every server: UTC, ISO dates, \x hex bytes, shortest exact floats, and
+// money in the C locale.
+package postgres
