@@ -1,0 +1,70 @@
+package backup
+
+import (
+	"context"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/repo"
+	"github.com/holdfast-db/holdfast/internal/retain"
+)
+
+// PruneOptions tune a prune.
+type PruneOptions struct {
+	DryRun bool // decide and say, change nothing
+	Now    bool // give space back at once: refused while any other Holdfast uses the repository
+}
+
+// Decision is what a prune decided for one backup.
+type Decision struct {
+	Backup Backup `json:"backup"`
+	Keep   bool   `json:"keep"`
+	Reason string `json:"reason"`
+}
+
+// Pruned is what a prune did.
+type Pruned struct {
+	Decisions []Decision      `json:"decisions"`
+	Reclaimed *repo.Reclaimed `json:"reclaimed,omitempty"` // nil after a dry run
+}
+
+// Prune removes the backups that policy does not keep, and reclaims space that no backup needs. It never removes
+// anything while the listing can't be trusted. The kept backups lose nothing: each is a full one.
+func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOptions) (Pruned, error) {
+	if policy == (retain.Policy{}) {
+		return Pruned{}, fail.New(fail.Usage, "say what to keep, as in --keep-last 7", "prune without a policy")
+	}
+	list, err := s.List(ctx)
+	if err != nil {
+		return Pruned{}, err
+	}
+	byID := make(map[string]Backup, len(list))
+	candidates := make([]retain.Backup, len(list))
+	for i, b := range list {
+		byID[string(b.ID)] = b
+		candidates[i] = retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.TakenAt, Bad: b.State == Damaged}
+	}
+	verdicts, err := retain.Apply(policy, candidates)
+	if err != nil {
+		return Pruned{}, err
+	}
+	var done Pruned
+	var gone []repo.ID
+	for _, v := range verdicts {
+		done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason})
+		if !v.Keep {
+			gone = append(gone, repo.ID(v.ID))
+		}
+	}
+	if opt.DryRun {
+		return done, nil
+	}
+	if err := s.repo.Forget(ctx, gone...); err != nil {
+		return Pruned{}, fail.Op(err, "remove %d backups", len(gone))
+	}
+	reclaimed, err := s.repo.Reclaim(ctx, repo.ReclaimOptions{Now: opt.Now})
+	if err != nil {
+		return done, fail.Op(err, "reclaim the space of removed backups")
+	}
+	done.Reclaimed = &reclaimed
+	return done, nil
+}

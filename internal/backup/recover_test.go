@@ -1,0 +1,59 @@
+package backup_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/holdfast-db/holdfast/internal/servers"
+)
+
+// Without Holdfast, the stock kopia command and psql bring a PostgreSQL database back.
+func TestRecoverPostgresWithoutHoldfast(t *testing.T) {
+	eachPostgres(t, func(t *testing.T, pg *servers.PG) {
+		src, dst := pg.CreateDatabase(t), pg.CreateDatabase(t)
+		loadEverything(t, pg, src)
+		loc := newRepo(t)
+		b := backUp(t, openStore(t, loc), src)
+
+		tree := filepath.Join(t.TempDir(), "tree")
+		servers.ConnectKopia(t, loc, password).Run(t, "snapshot", "restore", b.ID.String(), tree)
+		for _, name := range []string{"backup.json", "globals.sql", "restore.sql", "sequences.sql", "schema/pre-data.sql", "schema/post-data.sql"} {
+			if info, err := os.Stat(filepath.Join(tree, name)); err != nil || info.Size() == 0 {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		cmd := pg.Command("psql", "-qX", "-v", "ON_ERROR_STOP=1", "-d", dbName(t, dst), "-f", "restore.sql")
+		// The psql of this machine: a server in a chroot has one that doesn't see the folder.
+		cmd.Path, cmd.Dir = servers.Program(t, "psql"), tree
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("psql -f restore.sql: %v\n%s", err, out)
+		}
+		sameDump(t, pgDump(t, pg, src), pgDump(t, pg, dst))
+	})
+}
+
+// And the SQLite file comes back by kopia alone.
+func TestRecoverSQLiteWithoutHoldfast(t *testing.T) {
+	db := sqliteDB(t, "app.sqlite3", "create table t (x); with recursive n(i) as (select 1 union all select i+1 from n where i<30000) insert into t select hex(randomblob(30)) from n;")
+	loc := newRepo(t)
+	b := backUp(t, openStore(t, loc), db)
+
+	tree := filepath.Join(t.TempDir(), "tree")
+	servers.ConnectKopia(t, loc, password).Run(t, "snapshot", "restore", b.ID.String(), tree)
+	want, err := os.ReadFile(db)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(filepath.Join(tree, "image", "app.sqlite3"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("kopia restores %d bytes that differ from the %d of the file", len(got), len(want))
+	}
+	if out := sqliteExec(t, filepath.Join(tree, "image", "app.sqlite3"), "pragma integrity_check; select count(*) from t;"); out != "ok\n30000\n" {
+		t.Errorf("the recovered file says %q", out)
+	}
+}

@@ -1,0 +1,190 @@
+package backup
+
+import (
+	"context"
+	"io/fs"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/image"
+	"github.com/holdfast-db/holdfast/internal/repo"
+	"github.com/holdfast-db/holdfast/internal/rows"
+)
+
+// A Destination is where a backup goes: exactly one of Rows and Image is set.
+type Destination struct {
+	Rows  rows.Target
+	Image image.Target
+}
+
+// RestoreOptions tune a restore.
+type RestoreOptions struct {
+	Jobs       int            // concurrent loads; 0 is 2
+	Tables     rows.Selection // of rows; the zero value is all
+	SchemaOnly bool           // definitions, no rows
+	DataOnly   bool           // rows, no definitions
+	Observer   Observer
+}
+
+// Restored is what a restore did.
+type Restored struct {
+	Backup  Backup   `json:"backup"`
+	Tables  int      `json:"tables"`
+	Rows    int64    `json:"rows"`
+	Bytes   int64    `json:"bytes"`
+	Seconds float64  `json:"seconds"`
+	Notes   []string `json:"notes,omitempty"` // what the user should know though it worked
+}
+
+// noter is a target that has something to say after it finished.
+type noter interface{ Notes() []string }
+
+// Restore writes backup b to dest. What arrives is compared with what was backed up: a difference
+// is an error of kind Mismatch. After an error dest is as it was, or the error says what is left there.
+func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt RestoreOptions) (Restored, error) {
+	start := s.now()
+	tree, m, err := s.open(ctx, b)
+	if err != nil {
+		return Restored{}, err
+	}
+	done := Restored{Backup: b}
+	var target any = dest.Rows
+	switch {
+	case m.Kind == KindRows && dest.Rows != nil:
+		err = restoreRows(ctx, tree, m, dest.Rows, opt, &done)
+	case m.Kind == KindImage && dest.Image != nil:
+		target = dest.Image
+		err = s.restoreImage(ctx, tree, m, dest.Image, opt, &done)
+	default:
+		err = fail.New(fail.Unsupported, "restore to the engine that was backed up", "restore a backup of %s to another engine", b.Engine)
+	}
+	if err != nil {
+		return Restored{}, err
+	}
+	if n, ok := target.(noter); ok {
+		done.Notes = n.Notes()
+	}
+	done.Seconds = s.now().Sub(start).Round(time.Millisecond).Seconds()
+	return done, nil
+}
+
+func restoreRows(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target rows.Target, opt RestoreOptions, done *Restored) error {
+	stored := newStoredView(tree, m)
+	tables, err := selectTables(m.Schema, opt.Tables)
+	if err != nil {
+		return err
+	}
+	if m.DataOnly && !opt.DataOnly {
+		return fail.New(fail.Incomplete, "make the tables first and restore with --data-only", "restore backup %s: it was taken with --data-only and holds no definitions", done.Backup.ID.Short())
+	}
+	var view rows.View = stored
+	switch {
+	case opt.SchemaOnly:
+		view = definitionsOnly{stored}
+	case opt.DataOnly:
+		stored.native = nil
+	}
+	var total int64
+	for _, t := range tables {
+		for _, p := range view.Parts(t) {
+			total += p.Bytes
+		}
+	}
+	opt.Observer.begin(m.Name, total)
+	report, err := rows.Copy(ctx, view, checked{target, stored.stored}, rows.CopyOptions{Jobs: opt.Jobs, Tables: tables, Observer: opt.Observer.update})
+	if err != nil {
+		return err
+	}
+	sum := report.Total()
+	done.Tables, done.Rows, done.Bytes = len(tables), sum.Rows, sum.Bytes
+	return nil
+}
+
+// definitionsOnly is a stored view whose tables have no rows.
+type definitionsOnly struct{ *storedView }
+
+func (definitionsOnly) Parts(*rows.Table) []rows.Part { return nil }
+
+// selectTables picks tables of s; a pattern that fits none is an error.
+func selectTables(s *rows.Schema, sel rows.Selection) ([]*rows.Table, error) {
+	m, err := sel.Matcher()
+	if err != nil {
+		return nil, fail.Wrap(fail.Usage, err, "", "choose tables")
+	}
+	var tables []*rows.Table
+	for _, t := range s.Tables {
+		if m.Match(t.Schema, t.Name) {
+			tables = append(tables, t)
+		}
+	}
+	if unused := m.Unused(); len(unused) > 0 {
+		return nil, fail.New(fail.NotFound, "holdfast show lists the tables of a backup", "the backup holds no table %s", strings.Join(unused, ", "))
+	}
+	return tables, nil
+}
+
+func (s *Store) restoreImage(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target image.Target, opt RestoreOptions, done *Restored) (err error) {
+	if !opt.Tables.Empty() || opt.SchemaOnly || opt.DataOnly {
+		return fail.New(fail.Unsupported, "restore the whole file elsewhere and copy from it", "restore backup %s in part: it is an image of a whole file", done.Backup.ID.Short())
+	}
+	var total int64
+	for _, f := range m.Files {
+		total += f.Size
+	}
+	opt.Observer.begin(m.Name, total)
+	if err := target.Prepare(ctx, *m.Image, m.Files); err != nil {
+		return err
+	}
+	if err := s.writeImage(ctx, tree, m, target, opt); err != nil {
+		actx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if aerr := target.Abort(actx); aerr != nil {
+			return fail.Wrap(fail.KindOf(err), err, fail.HintOf(err), "restore, and then clean up (%v)", aerr)
+		}
+		return err
+	}
+	done.Rows, done.Bytes, done.Tables = done.Backup.Rows, total, len(m.Image.Tables)
+	return nil
+}
+
+func (s *Store) writeImage(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target image.Target, opt RestoreOptions) error {
+	for _, f := range m.Files {
+		name := ImageDir + "/" + f.Name
+		info, err := fs.Stat(tree, name)
+		if err != nil {
+			return err
+		}
+		if info.Size() != f.Size {
+			return fail.New(fail.Damaged, "verify the backup", "read %s: %d bytes are stored, %d were backed up", f.Name, info.Size(), f.Size)
+		}
+		chunks, err := tree.Chunks(ctx, name)
+		if err != nil {
+			return err
+		}
+		g, gctx := errgroup.WithContext(ctx)
+		g.SetLimit(max(opt.Jobs, 2))
+		for _, c := range chunks {
+			if gctx.Err() != nil {
+				break
+			}
+			g.Go(func() error {
+				data, err := s.repo.ReadChunk(gctx, c)
+				if err != nil {
+					return fail.Op(err, "read %s at byte %d", f.Name, c.Offset)
+				}
+				opt.Observer.update(rows.Update{Bytes: int64(len(data))})
+				return target.Write(gctx, f.Name, c.Offset, data)
+			})
+		}
+		if err := g.Wait(); err != nil {
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return target.Finish(ctx)
+}
