@@ -1,0 +1,70 @@
+// Command holdfast backs up databases, proves the backups and brings them back.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+)
+
+// version is set by the linker: see the Makefile.
+var version = "development"
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+// run executes one command line and returns the exit code.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the process at once: the first one may be waiting for a server.
+	context.AfterFunc(ctx, stop)
+	a := &app{stdout: os.Stdout, stderr: os.Stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && fail.KindOf(err) != fail.Interrupted {
+		// Whatever broke did so because we were told to stop.
+		err = fail.Wrap(fail.Interrupted, err, "", "interrupted")
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		err = fail.Wrap(fail.Usage, usage.err, fmt.Sprintf("%s --help", cmd.CommandPath()), "read the command line")
+	}
+	a.report(err)
+	return fail.KindOf(err).ExitCode()
+}
+
+// usageError marks what cobra says about a command line.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+
+// report prints an error and its hint: as a JSON object with --json, else as text.
+func (a *app) report(err error) {
+	kind := fail.KindOf(err)
+	if a.json {
+		_ = json.NewEncoder(a.stderr).Encode(map[string]any{
+			"error": err.Error(), "kind": kind.String(), "hint": fail.HintOf(err), "exit_code": kind.ExitCode(),
+		})
+		return
+	}
+	fmt.Fprintf(a.stderr, "holdfast: error: %s\n", oneLine(err.Error()))
+	if hint := fail.HintOf(err); hint != "" && kind != fail.Interrupted {
+		fmt.Fprintf(a.stderr, "holdfast: hint: %s\n", hint)
+	}
+}
+
+// oneLine indents the further lines of joined errors.
+func oneLine(s string) string {
+	return strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+}
