@@ -1,0 +1,40 @@
+# make help says what there is.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TIMEOUT ?= 20m
+
+# What the tests must find: a test whose server is missing fails instead of being skipped.
+# With HOLDFAST_TEST_PG set, exactly the PostgreSQL servers it names are used.
+ifeq ($(HOLDFAST_TEST_PG),)
+REQUIRE ?= postgres15,postgres17,sqlite3,python3,kopia
+else
+REQUIRE ?= sqlite3,python3,kopia
+endif
+
+.PHONY: help build demo test test-deps check bench clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+build: ## bin/holdfast, one static binary
+	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/holdfast ./cmd/holdfast
+
+demo: build ## back up, damage, compare and restore a sample SQLite database
+	bin/holdfast demo
+
+test-deps: ## install what the tests need (as root on Debian), or say what is missing
+	scripts/test-deps.sh
+
+test: test-deps ## all tests, with real PostgreSQL 15 and 17
+	HOLDFAST_REQUIRE='$(REQUIRE)' go test -timeout $(TIMEOUT) ./...
+
+check: test-deps ## the gate for every change: format, vet, staticcheck, govulncheck, tests under the race detector
+	scripts/check.sh
+	HOLDFAST_REQUIRE='$(REQUIRE)' go test -race -timeout $(TIMEOUT) ./...
+
+bench: build ## compare with pg_dump, pg_restore, gpg and restic; writes bench/RESULTS.md
+	scripts/test-deps.sh --bench
+	go run ./bench $(BENCHFLAGS)
+
+clean: ## remove what the other targets made here (not the servers for tests: see scripts/test-deps.sh)
+	rm -rf bin demo bench/data

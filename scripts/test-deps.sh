@@ -1,0 +1,102 @@
+#!/bin/bash
+# test-deps.sh [--bench]: provides what the tests (and the benchmarks) need on this machine.
+#
+# As root on Debian it installs what is missing; elsewhere it says what is missing and fails.
+# It may run any number of times and takes well under a second when all is there.
+#
+# PostgreSQL 15 and 17 are both tested, and one Debian release has only one of them. The
+# other comes from a Debian trixie in a folder, and internal/servers runs it by chroot.
+set -euo pipefail
+
+cache="${HOLDFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast-test}" # as internal/servers has it
+trixie="$cache/trixie"
+
+say() { echo "test-deps: $*" >&2; }
+
+# What is missing, as Debian packages.
+packages=()
+need() { # need PACKAGE COMMAND-OR-FILE
+	case "$2" in
+	/*) [ -e "$2" ] || packages+=("$1") ;;
+	*) command -v "$2" >/dev/null || packages+=("$1") ;;
+	esac
+}
+need sqlite3 sqlite3
+need python3-minimal python3 # for examples/django
+if [ "${1:-}" = --bench ]; then
+	need gpg gpg
+	need gpg-agent gpg-agent
+	need zstd zstd
+	need restic restic
+fi
+want_trixie=
+if [ -z "${HOLDFAST_TEST_PG:-}" ]; then
+	need postgresql-15 /usr/lib/postgresql/15/bin/postgres
+	need postgresql-client-15 /usr/lib/postgresql/15/bin/pg_dump
+	need postgresql-contrib /usr/share/postgresql/15/extension/hstore.control
+	if [ ! -x /usr/lib/postgresql/17/bin/postgres ] && [ ! -x "$trixie/usr/lib/postgresql/17/bin/postgres" ]; then
+		want_trixie=yes
+		need debootstrap debootstrap
+	fi
+fi
+if [ ${#packages[@]} -eq 0 ] && [ -z "$want_trixie" ]; then
+	exit 0
+fi
+
+# Who can't install says what somebody else is to install.
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	say "this needs root on Debian, and is not; missing here:"
+	for package in "${packages[@]}"; do say "  Debian's package $package, or the same by other means"; done
+	if [ -n "$want_trixie" ]; then
+		say "  PostgreSQL 17, in /usr/lib/postgresql/17/bin or as a Debian trixie in $trixie"
+	fi
+	say "to test with other PostgreSQL servers: HOLDFAST_TEST_PG=/path/to/bin:/path/to/another/bin"
+	exit 1
+fi
+
+if [ ${#packages[@]} -gt 0 ]; then
+	say "installing ${packages[*]}"
+	# A PostgreSQL package starts a server of its own, which no test uses. One that the
+	# machine already has is left alone.
+	clusters=/etc/postgresql-common/createcluster.d
+	if [ ! -e /etc/postgresql/15/main ]; then
+		mkdir -p "$clusters"
+		echo 'create_main_cluster = false' >"$clusters/holdfast-test.conf"
+		trap 'rm -f "$clusters/holdfast-test.conf"' EXIT
+	fi
+	export DEBIAN_FRONTEND=noninteractive
+	apt-get update -q >&2
+	apt-get install -q -y --no-install-recommends "${packages[@]}" >&2
+fi
+
+if [ -n "$want_trixie" ]; then
+	# From the mirror this machine's own packages come from.
+	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
+	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' "Codename: $codename" | head -n 1)
+	if [ -z "$mirror" ]; then
+		say "no source of Debian packages found: install PostgreSQL 17, or make a Debian trixie with it in $trixie"
+		exit 1
+	fi
+	proxy=$(apt-config shell proxy Acquire::http::Proxy) && eval "$proxy" && [ -n "${proxy:-}" ] && export http_proxy="$proxy"
+	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+	check=(--keyring="$keyring")
+	if [ ! -e "$keyring" ]; then
+		say "warning: $keyring is missing, so the packages' signatures are not checked"
+		check=(--no-check-gpg)
+	fi
+	say "making a Debian trixie with PostgreSQL 17 in $trixie"
+	mkdir -p "$cache"
+	# Made aside, so that a half-made one is never taken for a whole one.
+	new=$(mktemp -d "$cache/trixie.XXXXXX")
+	if ! debootstrap --variant=minbase "${check[@]}" --include=postgresql-17 trixie "$new" "$mirror" >"$cache/debootstrap.log" 2>&1; then
+		tail -n 20 "$cache/debootstrap.log" "$new/debootstrap/debootstrap.log" >&2 || true
+		rm -rf --one-file-system "$new"
+		say "debootstrap did not work; its whole log is in $cache/debootstrap.log"
+		exit 1
+	fi
+	rm -rf "$new"/var/cache/apt/archives/*.deb "$new"/usr/share/{doc,man,locale}
+	chmod 755 "$new"
+	rm -rf --one-file-system "$trixie"
+	mv "$new" "$trixie"
+fi
+say "done"
