@@ -176,7 +176,7 @@ func (r *Run) backupRows(ctx context.Context, tree *repo.Tree, src *Source, m *M
 }
 
 func (r *Run) backupImage(ctx context.Context, tree *repo.Tree, src *Source, m *Manifest) (int64, error) {
-	r.opt.Observer.begin(src.Name, 0)
+	r.opt.Observer.begin(src.Name, src.Image.Info().EstBytes)
 	files, newBytes, err := storeImage(ctx, tree, src.Image, func(n int) { r.opt.Observer.update(rows.Update{Bytes: int64(n)}) })
 	if err != nil {
 		return 0, err

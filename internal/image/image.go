@@ -17,6 +17,7 @@ type Info struct {
 	PageSize int          `json:"page_size"`         // bytes
 	Tables   []TableCount `json:"tables,omitempty"`  // user tables found in the image
 	ModTime  time.Time    `json:"mod_time,omitzero"` // of the source file
+	EstBytes int64        `json:"-"`                 // estimated size of all files, for progress; may be 0
 }
 
 // TableCount is one table of an image and how many rows it held at that instant.

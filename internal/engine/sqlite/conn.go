@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"net/url"
 	"os"
 	"time"
 
@@ -54,19 +55,19 @@ func (s *source) start(ctx context.Context, wait time.Duration) error {
 			return sqlError(ctx, err, "open %s", s.path)
 		}
 	}
-	flags := sqlite3.OPEN_READONLY
+	how := readOnly
 	if h.wal && isEmpty(s.full+"-wal") {
 		// Nobody has it open, or nobody wrote. A connection that may write removes the -wal and -shm which
 		// it creates; with a log there already, ours is read-only, so that closing it last doesn't checkpoint.
-		flags = sqlite3.OPEN_READWRITE
+		how = readWrite
 	}
-	s.conn, err = dial(ctx, s.full, flags, wait)
-	if flags == sqlite3.OPEN_READWRITE && (errors.Is(err, sqlite3.CANTOPEN) || errors.Is(err, sqlite3.READONLY)) {
-		s.conn, err = dial(ctx, s.full, sqlite3.OPEN_READONLY, wait)
+	s.conn, err = dial(ctx, s.full, how, wait)
+	if how == readWrite && (errors.Is(err, sqlite3.CANTOPEN) || errors.Is(err, sqlite3.READONLY)) {
+		s.conn, err = dial(ctx, s.full, readOnly, wait)
 	}
 	if errors.Is(err, sqlite3.READONLY) {
 		// A hot journal: a writer died, and the next reader must roll back.
-		s.conn, err = dial(ctx, s.full, sqlite3.OPEN_READWRITE, wait)
+		s.conn, err = dial(ctx, s.full, readWrite, wait)
 	}
 	return sqlError(ctx, err, "open %s", s.path)
 }
@@ -77,9 +78,26 @@ func isEmpty(path string) bool {
 	return errors.Is(err, os.ErrNotExist) || err == nil && info.Size() == 0
 }
 
-// dial opens a connection and reads the schema.
-func dial(ctx context.Context, name string, flags sqlite3.OpenFlag, wait time.Duration) (*sqlite3.Conn, error) {
-	conn, err := sqlite3.OpenFlags(name, flags)
+// An access is how a connection opens a file, as SQLite's URIs say it.
+type access string
+
+const (
+	readOnly  access = "mode=ro"
+	readWrite access = "mode=rw" // never creates
+)
+
+// mostMemory is how much a connection may use: a value may have 1 GB, and SQLite may need it twice. Memory is
+// taken when it is needed.
+const mostMemory = 3 << 30
+
+// dial opens the file at the absolute path full and reads the schema.
+func dial(ctx context.Context, full string, a access, wait time.Duration) (*sqlite3.Conn, error) {
+	return dialURI(ctx, "file:"+(&url.URL{Path: full}).EscapedPath()+"?"+string(a), wait)
+}
+
+// dialURI opens what an SQLite URI names and reads the schema.
+func dialURI(ctx context.Context, uri string, wait time.Duration) (*sqlite3.Conn, error) {
+	conn, err := sqlite3.OpenContext(sqlite3.WithMaxMemory(ctx, mostMemory), uri)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ var codes = [...]struct {
 	{sqlite3.CANTOPEN, fail.Denied, hintReadOnly},
 	{sqlite3.PERM, fail.Denied, hintReadOnly},
 	{sqlite3.FULL, fail.NoSpace, ""},
+	{sqlite3.NOMEM, fail.Unsupported, "a row is too large to be read as text; back it up as an image"},
 	{sqlite3.IOERR, fail.Unavailable, ""},
 }
 

@@ -302,3 +302,25 @@ func poke(t testing.TB, path string, off int64, data []byte) {
 	_, err = f.WriteAt(data, off)
 	must(t, err)
 }
+
+// TestOddPaths has names that mean something to SQLite's URIs.
+func TestOddPaths(t *testing.T) {
+	for _, name := range []string{"a b.db", "50%.db", "a?mode=memory", "x#y", "file:z.db", "ü%20.db", ":memory:", "-x"} {
+		path := filepath.Join(t.TempDir(), name)
+		build(t, path, "PRAGMA journal_mode=WAL", "CREATE TABLE t(a)", "INSERT INTO t VALUES(1),(2)")
+		t.Chdir(filepath.Dir(path))
+		c := copyImage(t, name, unit)
+		if len(c.info.Tables) != 1 || c.info.Tables[0].Rows != 2 {
+			t.Errorf("%s: tables %v", name, c.info.Tables)
+		}
+		v, err := OpenView(t.Context(), name)
+		must(t, err)
+		if got := readAll(t, v, v.Schema().Tables[0]); got != "1\n2\n" {
+			t.Errorf("%s: rows %q", name, got)
+		}
+		must(t, v.Close())
+		if got := listing(t, filepath.Dir(path)); got != name {
+			t.Errorf("%s: the folder holds %s", name, got)
+		}
+	}
+}

@@ -56,7 +56,8 @@ func describe(src *source) (image.Info, error) {
 	if err != nil {
 		return image.Info{}, err
 	}
-	info := image.Info{Origin: origin, ModTime: stat.ModTime()}
+	origin.Database = src.full // two files of one name are two databases
+	info := image.Info{Origin: origin, ModTime: stat.ModTime(), EstBytes: stat.Size()}
 	err = each(src.conn, "PRAGMA page_size", nil, func(st *sqlite3.Stmt) error {
 		info.PageSize = st.ColumnInt(0)
 		return nil

@@ -71,7 +71,7 @@ func registerReader(r io.ReaderAt, size int64) (name string, v *readerVFS) {
 }
 
 func (v *readerVFS) dial(ctx context.Context, name string) (*sqlite3.Conn, error) {
-	conn, err := dial(ctx, "file:database?vfs="+name, sqlite3.OPEN_READONLY|sqlite3.OPEN_URI, 0)
+	conn, err := dialURI(ctx, "file:database?mode=ro&vfs="+name, 0)
 	return conn, v.cause.because(err)
 }
 

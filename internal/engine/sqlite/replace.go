@@ -125,7 +125,7 @@ func (t *Target) settle(ctx context.Context) error {
 	if t.leftover() == "" {
 		return nil
 	}
-	conn, err := dial(ctx, t.full, sqlite3.OPEN_READWRITE, 0)
+	conn, err := dial(ctx, t.full, readWrite, 0)
 	if errors.Is(err, sqlite3.BUSY) || ctx.Err() != nil {
 		return sqlError(ctx, err, "replace %s", t.path)
 	}

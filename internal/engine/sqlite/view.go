@@ -75,7 +75,7 @@ func openView(ctx context.Context, path string, part int64) (*View, error) {
 func (v *View) freeze(ctx context.Context) (*pages, error) {
 	v.conns = []*viewConn{{conn: v.src.conn}}
 	for len(v.conns) < viewConns {
-		conn, err := dial(ctx, v.src.full, sqlite3.OPEN_READONLY, 0)
+		conn, err := dial(ctx, v.src.full, readOnly, 0)
 		if err != nil {
 			break // fewer do as well; a writer may be waiting for the lock just now
 		}

@@ -9,9 +9,21 @@ import (
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
+// commitOne commits a transaction.
+func commitOne(c *sqlite3.Conn) error { return c.Exec("INSERT INTO t SELECT randomblob(3000)") }
+
+// A freezeCase is what another connection does while a snapshot is taken, and what comes of it.
+type freezeCase struct {
+	name          string
+	prepare       func(*sqlite3.Conn) error // before everything
+	before, after func(*sqlite3.Conn) error // SQLite's transaction, the first time
+	tries         int
+	log           bool // the snapshot is file and log
+}
+
 // TestFreezeWAL has another connection do its worst at each moment of taking a snapshot.
 func TestFreezeWAL(t *testing.T) {
-	commit := func(c *sqlite3.Conn) error { return c.Exec("INSERT INTO t SELECT randomblob(3000)") }
+	commit := commitOne
 	checkpoint := func(mode sqlite3.CheckpointMode) func(*sqlite3.Conn) error {
 		return func(c *sqlite3.Conn) error { _, _, err := c.WALCheckpoint("main", mode); return err }
 	}
@@ -21,13 +33,7 @@ func TestFreezeWAL(t *testing.T) {
 		}
 		return commit(c)
 	}
-	for _, tc := range []struct {
-		name          string
-		prepare       func(*sqlite3.Conn) error // before everything
-		before, after func(*sqlite3.Conn) error // SQLite's transaction, the first time
-		tries         int
-		log           bool // the snapshot is file and log
-	}{
+	for _, tc := range []freezeCase{
 		{name: "nothing happens, the log is needed", prepare: commit, tries: 1, log: true},
 		{name: "nothing happens, all is in the file", prepare: checkpoint(sqlite3.CHECKPOINT_PASSIVE), tries: 1},
 		{name: "nothing happens, the log is empty", prepare: checkpoint(sqlite3.CHECKPOINT_TRUNCATE), tries: 1},
@@ -40,52 +46,57 @@ func TestFreezeWAL(t *testing.T) {
 		{name: "a restart of the log after", prepare: checkpoint(sqlite3.CHECKPOINT_PASSIVE), after: restart, tries: 2, log: true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "x.db")
-			build(t, path, "PRAGMA journal_mode=WAL", "CREATE TABLE t(a)")
-			other, err := open(path)
-			must(t, err)
-			defer other.Close()
-			must(t, commit(other))
-			if tc.prepare != nil {
-				must(t, tc.prepare(other))
-			}
-			src, err := openSource(t.Context(), path, defaultBusyWait)
-			must(t, err)
-			defer src.close()
-			must(t, src.openWAL())
-			tries := 0
-			p, err := src.freezeWAL(t.Context(), func() error {
-				tries++
-				if tries == 1 && tc.before != nil {
-					must(t, tc.before(other))
-				}
-				if err := begin(src.conn); err != nil {
-					return err
-				}
-				if tries == 1 && tc.after != nil {
-					must(t, tc.after(other))
-				}
-				return nil
-			}, func() { end(src.conn) })
-			must(t, err)
-			if tries != tc.tries || (p.log != nil) != tc.log {
-				t.Errorf("tries %d, log %v; want %d, %v", tries, p.log != nil, tc.tries, tc.log)
-			}
-			// Whatever others do from now on, the pages stay the same.
-			frozen := func() string {
-				b := make([]byte, p.bytes())
-				must(t, p.readAt(b, 0))
-				return string(b)
-			}
-			was := frozen()
-			for range 3 {
-				must(t, commit(other))
-				_, _, _ = other.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
-			}
-			if frozen() != was {
-				t.Error("the snapshot changed")
-			}
+			tc.run(t)
 		})
+	}
+}
+
+// run takes a snapshot and checks that nothing moves it afterwards.
+func (tc freezeCase) run(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.db")
+	build(t, path, "PRAGMA journal_mode=WAL", "CREATE TABLE t(a)")
+	other, err := open(path)
+	must(t, err)
+	defer other.Close()
+	must(t, commitOne(other))
+	if tc.prepare != nil {
+		must(t, tc.prepare(other))
+	}
+	src, err := openSource(t.Context(), path, defaultBusyWait)
+	must(t, err)
+	defer src.close()
+	must(t, src.openWAL())
+	tries := 0
+	p, err := src.freezeWAL(t.Context(), func() error {
+		tries++
+		if tries == 1 && tc.before != nil {
+			must(t, tc.before(other))
+		}
+		if err := begin(src.conn); err != nil {
+			return err
+		}
+		if tries == 1 && tc.after != nil {
+			must(t, tc.after(other))
+		}
+		return nil
+	}, func() { end(src.conn) })
+	must(t, err)
+	if tries != tc.tries || (p.log != nil) != tc.log {
+		t.Errorf("tries %d, log %v; want %d, %v", tries, p.log != nil, tc.tries, tc.log)
+	}
+	// Whatever others do from now on, the pages stay the same.
+	frozen := func() string {
+		b := make([]byte, p.bytes())
+		must(t, p.readAt(b, 0))
+		return string(b)
+	}
+	was := frozen()
+	for range 3 {
+		must(t, commitOne(other))
+		_, _, _ = other.WALCheckpoint("main", sqlite3.CHECKPOINT_PASSIVE)
+	}
+	if frozen() != was {
+		t.Error("the snapshot changed")
 	}
 }
 
