@@ -21,7 +21,7 @@ const (
 
 // lockDatabase takes all of SQLite's locks on f until f is closed, or returns errInUse.
 func lockDatabase(f *os.File) error {
-	err := unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: lockFirst, Len: lockBytes})
+	err := unix.FcntlFlock(f.Fd(), ofdSetLock, &unix.Flock_t{Type: unix.F_WRLCK, Whence: io.SeekStart, Start: lockFirst, Len: lockBytes})
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EACCES) {
 		return errInUse
 	}
