@@ -39,7 +39,6 @@ var testOnly = []string{"internal/servers", "internal/rows/rowstest"}
 var vendors = map[string]string{
 	"github.com/kopia/":      "internal/repo",
 	"github.com/jackc/":      "internal/engine/postgres",
-	"modernc.org/sqlite":     "internal/engine/sqlite",
 	"github.com/ncruces/":    "internal/engine/sqlite",
 	"github.com/spf13/cobra": "cmd/holdfast",
 	"github.com/vbauerster/": "cmd/holdfast",

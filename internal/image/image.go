@@ -49,7 +49,7 @@ type Image interface {
 	// over more than once, when the source changed it meanwhile: the last one counts.
 	// When Copy returns nil, the last extents within the returned files' sizes form one
 	// consistent state of the database. put is called from one goroutine at a time; its
-	// error ends the copy and is returned. Kinds: Unavailable when the database stays
+	// error ends the copy and is returned. Kinds: Locked when the database stays
 	// locked, Damaged when it is corrupt, Denied.
 	Copy(ctx context.Context, unit int, put func(Extent) error) ([]File, error)
 

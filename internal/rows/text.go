@@ -9,33 +9,19 @@ import (
 // Null is the row text of a NULL value.
 const Null = `\N`
 
+// escapes maps each byte that must be escaped to the letter behind its backslash.
+var escapes = [256]byte{'\\': '\\', '\t': 't', '\n': 'n', '\r': 'r', '\b': 'b', '\f': 'f', '\v': 'v'}
+
 // AppendText appends value to dst as one column of row text, escaping what must be.
 func AppendText(dst, value []byte) []byte {
-	for i := 0; i < len(value); {
-		j := bytes.IndexAny(value[i:], "\\\t\n\r\b\f\v")
-		if j < 0 {
-			return append(dst, value[i:]...)
+	start := 0
+	for i, c := range value {
+		if letter := escapes[c]; letter != 0 {
+			dst = append(append(dst, value[start:i]...), '\\', letter)
+			start = i + 1
 		}
-		dst = append(dst, value[i:i+j]...)
-		switch c := value[i+j]; c {
-		case '\\':
-			dst = append(dst, '\\', '\\')
-		case '\t':
-			dst = append(dst, '\\', 't')
-		case '\n':
-			dst = append(dst, '\\', 'n')
-		case '\r':
-			dst = append(dst, '\\', 'r')
-		case '\b':
-			dst = append(dst, '\\', 'b')
-		case '\f':
-			dst = append(dst, '\\', 'f')
-		case '\v':
-			dst = append(dst, '\\', 'v')
-		}
-		i += j + 1
 	}
-	return dst
+	return append(dst, value[start:]...)
 }
 
 // AppendBytes appends binary value to dst as one column of row text: \x and hexadecimal digits.
