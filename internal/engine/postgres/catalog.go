@@ -21,6 +21,7 @@ type rel struct {
 	unlogged bool
 	parents  []uint32 // it inherits from or is a partition of
 	why      string   // it can't be read; "" when it can
+	absent   bool     // why is not a matter of rights
 	state    selection
 	pages    int64 // of the table itself
 	bytes    int64 // with its TOAST table
@@ -62,17 +63,21 @@ func relations(ctx context.Context, conn *pgx.Conn, standby bool) ([]*rel, error
 	if err != nil {
 		return nil, explainIn(ctx, err)
 	}
+	defer rs.Close()
 	var list []*rel
-	var r *rel
-	var tuples float64
-	var condition string
-	var config, usage, readable, rls bool
-	scan := func() error {
-		t := r.table
-		t.Kind = kinds[r.relkind]
-		t.EstRows = max(0, int64(tuples))
+	for rs.Next() {
+		r := &rel{table: &rows.Table{}}
+		var tuples float64
+		var condition string
+		var config, usage, readable, hides bool
+		if err := rs.Scan(&r.oid, &r.table.Schema, &r.table.Name, &r.relkind, &r.unlogged, &tuples,
+			&r.table.Extension, &condition, &config, &usage, &readable, &hides, &r.parents); err != nil {
+			return nil, err
+		}
+		r.table.Kind = kinds[r.relkind]
+		r.table.EstRows = max(0, int64(tuples)) // -1 before the first ANALYZE
 		if config {
-			t.Filter = filterOf(condition)
+			r.table.Filter = filterOf(condition)
 		}
 		switch {
 		case !r.lockable():
@@ -80,24 +85,12 @@ func relations(ctx context.Context, conn *pgx.Conn, standby bool) ([]*rel, error
 			r.why = "no right to use its schema"
 		case !readable:
 			r.why = "no right to select"
-		case rls:
+		case hides && r.holdsRows():
 			r.why = "row-level security hides rows"
 		case r.unlogged && standby:
-			r.why = "unlogged, so not on a standby"
+			r.why, r.absent = "unlogged, so not on a standby", true
 		}
 		list = append(list, r)
-		return nil
-	}
-	for rs.Next() {
-		r = &rel{table: &rows.Table{}}
-		if err := rs.Scan(&r.oid, &r.table.Schema, &r.table.Name, &r.relkind, &r.unlogged, &tuples,
-			&r.table.Extension, &condition, &config, &usage, &readable, &rls, &r.parents); err != nil {
-			rs.Close()
-			return nil, err
-		}
-		if err := scan(); err != nil {
-			return nil, err
-		}
 	}
 	return list, explainIn(ctx, rs.Err())
 }
@@ -194,7 +187,7 @@ func index(list []*rel) map[uint32]*rel {
 	return m
 }
 
-// part of the list that is chosen.
+// chosenOf returns the part of list that is chosen.
 func chosenOf(list []*rel) []*rel {
 	return slices.DeleteFunc(slices.Clone(list), func(r *rel) bool { return r.state != chosen })
 }
@@ -206,7 +199,7 @@ func unreadable(list []*rel, more ...string) error {
 	for _, r := range list {
 		if r.state == chosen && r.why != "" {
 			names = append(names, fmt.Sprintf("%s (%s)", r.table, r.why))
-			if !r.unlogged || !strings.HasPrefix(r.why, "unlogged") {
+			if !r.absent {
 				kind = fail.Denied
 			}
 		}

@@ -97,8 +97,9 @@ func (p *serverPlace) conninfo(text string) string {
 	add("user", p.cfg.User)
 	add("dbname", p.cfg.Database)
 	add("application_name", appName)
-	for key, value := range queryOf(text) {
-		if slices.Contains(passed, key) {
+	params := queryOf(text)
+	for _, key := range passed {
+		if value, ok := params[key]; ok {
 			add(key, value)
 		}
 	}

@@ -12,6 +12,11 @@
 //	globals.sql            roles, memberships and tablespaces of the cluster
 //	sequences.sql          setval for each sequence
 //
+// [rows.Origin] has these attributes, each only where it says something: collate, ctype, locale_provider (libc, icu,
+// builtin), locale (of icu and builtin), icu_rules, owner, comment, connection_limit, tablespace, acl (as pg_database has it), and
+// any number of «set» and «set for ROLE»: what ALTER DATABASE and ALTER ROLE … IN DATABASE have set, as the clause
+// «SET "name" TO value» of those statements.
+//
 // Every session runs with the same fixed settings (see connect.go), so that equal values have
 // equal text on every server: UTC, ISO dates, \x hex bytes, shortest exact floats, and
 // money in the C locale.

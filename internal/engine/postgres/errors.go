@@ -118,9 +118,6 @@ func explainIn(ctx context.Context, err error) error {
 	return explain(err)
 }
 
-// kindOf returns the kind of an error of the server or the network.
-func kindOf(err error) fail.Kind { return fail.KindOf(explain(err)) }
-
 // isState reports whether err is the server's error with that SQLSTATE.
 func isState(err error, code string) bool {
 	var pg *pgconn.PgError

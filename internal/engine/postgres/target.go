@@ -51,7 +51,7 @@ type Target struct {
 	did      stage // how far Prepare came; what Abort has to undo
 	main     *session
 	pool     *pool
-	script   *script // definitions; nil for data only
+	script   *definitions // definitions; nil for data only
 	public   publicState
 	had      string // what --clean or --create removed, in words
 	single   *single
@@ -257,8 +257,8 @@ func major(version string) int {
 	return n
 }
 
-// script is the definitions of a backup.
-type script struct{ pre, post []statement }
+// definitions are the scripts of a backup.
+type definitions struct{ pre, post []statement }
 
 // readScript reads the definitions, unless only rows are wanted.
 func (t *Target) readScript(s *rows.Schema, native fs.FS) error {
@@ -269,7 +269,7 @@ func (t *Target) readScript(s *rows.Schema, native fs.FS) error {
 		return fail.New(fail.Unsupported, "create the tables and restore with --data-only",
 			"the backup has no definitions for PostgreSQL")
 	}
-	t.script = &script{}
+	t.script = &definitions{}
 	for _, f := range []struct {
 		name string
 		dst  *[]statement

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"context"
 	"net/url"
 	"slices"
 	"strings"
@@ -158,4 +157,41 @@ func nameOf(t *testing.T, db string) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
-var _ = context.Background
+// TestTarget_order restores definitions that depend on what only post-data creates.
+func TestTarget_order(t *testing.T) {
+	onEach(t, func(t *testing.T, pg *servers.PG) {
+		source := pg.CreateDatabase(t)
+		pg.SQL(t, source, `
+			CREATE TABLE t (id int PRIMARY KEY, n text NOT NULL, m int);
+			CREATE UNIQUE INDEX t_n ON t (n);
+			ALTER TABLE t REPLICA IDENTITY USING INDEX t_n;
+			ALTER TABLE t CLUSTER ON t_pkey;
+			CREATE VIEW v AS SELECT id, n, count(*) FROM t GROUP BY id;
+			CREATE MATERIALIZED VIEW mv AS SELECT id, n, count(*) AS c FROM t GROUP BY id;
+			CREATE UNIQUE INDEX mv_id ON mv (id);
+			CREATE INDEX mv_c ON mv (c);
+			COMMENT ON INDEX mv_c IS 'late';
+			CREATE MATERIALIZED VIEW mv2 AS SELECT c FROM mv;
+			CREATE STATISTICS mv_st ON id, n FROM mv;
+			CREATE TABLE root (id int PRIMARY KEY, parent int REFERENCES root) PARTITION BY RANGE (id);
+			CREATE TABLE leaf1 PARTITION OF root FOR VALUES FROM (0) TO (100);
+			CREATE TABLE leaf2 PARTITION OF root FOR VALUES FROM (100) TO (1000) PARTITION BY LIST (id);
+			CREATE TABLE leaf3 PARTITION OF leaf2 DEFAULT;
+			CREATE TABLE refers (id int REFERENCES root, t int REFERENCES t ON DELETE SET NULL, n text REFERENCES t (n), CHECK (id > 0) NOT VALID);
+			ALTER TABLE t ADD FOREIGN KEY (m) REFERENCES t NOT VALID;
+			INSERT INTO t SELECT i, 'n' || i, i FROM generate_series(1, 500) i;
+			INSERT INTO root SELECT i, i FROM generate_series(1, 500) i;
+			INSERT INTO refers SELECT i, i, 'n' || i FROM generate_series(1, 500) i;
+			REFRESH MATERIALIZED VIEW mv; REFRESH MATERIALIZED VIEW mv2;
+			CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'the event trigger fired'; END $$;
+			CREATE EVENT TRIGGER et ON ddl_command_end EXECUTE FUNCTION no();`)
+		db := pg.CreateDatabase(t)
+		if _, _, err := transfer(t, pg, source, db, TargetOptions{Jobs: 3}); err != nil {
+			t.Fatal(err)
+		}
+		sameDump(t, pg, source, db)
+		if got := pg.SQL(t, db, `SELECT (SELECT count(*) FROM mv2), bool_and(reltuples = 500) FROM pg_class WHERE relname IN ('mv', 'mv2', 't', 'root', 'refers')`); got != "500|t" {
+			t.Errorf("got %s rows and statistics", got)
+		}
+	})
+}

@@ -137,12 +137,11 @@ func (v *View) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.copy, err = openCopy(ctx, r.conn.PgConn(), r.lock(p.Table)+sql, r.buf)
+	r.copy, err = openCopy(ctx, r.conn.PgConn(), lockSQL(p.Table)+sql, r.buf)
 	if err != nil {
 		v.discard(r)
 		return nil, r.explain(p.Table, err)
 	}
-	r.locked[p.Table] = true
 	return &rowReader{reader: r, table: p.Table}, nil
 }
 

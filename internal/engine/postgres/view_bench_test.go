@@ -3,6 +3,7 @@ package postgres
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -176,4 +177,27 @@ func benchConn(b *testing.B, url string) *pgconn.PgConn {
 	}
 	b.Cleanup(func() { conn.Close(context.Background()) })
 	return conn.PgConn()
+}
+
+// BenchmarkOpen describes a database of 10,000 tables with an index, a key and a sequence each.
+func BenchmarkOpen(b *testing.B) {
+	pg := servers.Postgres(b, servers.PostgresVersions()[0])
+	url := pg.CreateDatabase(b)
+	for i := range 20 { // one transaction can't hold locks on all of them
+		pg.SQL(b, url, fmt.Sprintf(`DO $$ BEGIN FOR i IN %d..%d LOOP
+			EXECUTE format('CREATE TABLE t%%s (id serial PRIMARY KEY, a text DEFAULT %%L, b timestamptz NOT NULL, c numeric(10, 2), d jsonb)', i, 'x');
+		END LOOP; END $$`, i*500, i*500+499))
+	}
+	for b.Loop() {
+		v, err := Open(context.Background(), url, Options{DataOnly: true})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n := len(v.Schema().Tables); n != 10000 {
+			b.Fatalf("%d tables", n)
+		}
+		if err := v.Close(); err != nil {
+			b.Fatal(err)
+		}
+	}
 }

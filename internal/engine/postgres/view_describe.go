@@ -49,7 +49,7 @@ func (v *View) describe(ctx context.Context, f *freezer) error {
 			v.parts[f.objects.table] = parts
 		}
 	}
-	if v.schema.Sequences, err = readSequences(ctx, v.leader, f.all); err != nil {
+	if v.schema.Sequences, err = v.readSequences(ctx, f.all); err != nil {
 		return err
 	}
 	v.schema.Origin.Notes = append(v.schema.Origin.Notes, f.tellNotes()...)

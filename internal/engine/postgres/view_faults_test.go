@@ -178,21 +178,9 @@ func TestView_Faults(t *testing.T) {
 		pg.SQL(t, url, bigTable)
 		admin := session1(t, url)
 		const readers = `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'holdfast' AND state = 'active')`
-		start := func(t *testing.T, ctx context.Context) (*View, io.ReadCloser) {
-			t.Helper()
-			v := openView(t, pg, url, Options{DataOnly: true})
-			r, err := v.Read(ctx, v.Parts(tableOf(t, v, "public.big"))[0])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := io.ReadFull(r, make([]byte, 1<<20)); err != nil {
-				t.Fatal(err)
-			}
-			return v, r
-		}
 
 		t.Run("a_cut_connection_is_no_end", func(t *testing.T) {
-			_, r := start(t, t.Context())
+			_, r := startBig(t.Context(), t, pg, url)
 			run1(t, admin, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query ~ 'COPY.*TO STDOUT' AND pid <> pg_backend_pid()`)
 			n, err := io.Copy(io.Discard, r)
 			wantFail(t, err, fail.Unavailable, "public.big")
@@ -209,7 +197,7 @@ func TestView_Faults(t *testing.T) {
 
 		t.Run("a_cancelled_context_ends_the_work", func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
-			_, r := start(t, ctx)
+			_, r := startBig(ctx, t, pg, url)
 			cancel()
 			_, err := io.Copy(io.Discard, r)
 			wantFail(t, err, fail.Interrupted)
@@ -220,7 +208,7 @@ func TestView_Faults(t *testing.T) {
 		})
 
 		t.Run("closing_early_ends_the_work_and_spares_the_view", func(t *testing.T) {
-			v, r := start(t, t.Context())
+			v, r := startBig(t.Context(), t, pg, url)
 			if err := r.Close(); err != nil {
 				t.Error(err)
 			}
@@ -230,25 +218,41 @@ func TestView_Faults(t *testing.T) {
 			}
 		})
 
-		t.Run("connections_are_used_again", func(t *testing.T) {
-			v := openView(t, pg, url, Options{DataOnly: true, PartPages: 100})
-			parts := v.Parts(tableOf(t, v, "public.big"))
-			total := 0
-			for _, p := range parts {
-				total += len(lines(readPart(t, v, p)))
-			}
-			if len(parts) < 20 || total != 60000 {
-				t.Errorf("%d parts, %d rows", len(parts), total)
-			}
-			var n int
-			if err := admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'holdfast'`).Scan(&n); err != nil {
-				t.Fatal(err)
-			}
-			if n != 2 {
-				t.Errorf("%d connections, want the leader and one reader", n)
-			}
-		})
+		t.Run("connections_are_used_again", func(t *testing.T) { testReuse(t, pg, url, admin) })
 	})
+}
+
+// startBig begins to read the big table.
+func startBig(ctx context.Context, t *testing.T, pg *servers.PG, url string) (*View, io.ReadCloser) {
+	t.Helper()
+	v := openView(t, pg, url, Options{DataOnly: true})
+	r, err := v.Read(ctx, v.Parts(tableOf(t, v, "public.big"))[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.ReadFull(r, make([]byte, 1<<20)); err != nil {
+		t.Fatal(err)
+	}
+	return v, r
+}
+
+func testReuse(t *testing.T, pg *servers.PG, url string, admin *pgx.Conn) {
+	v := openView(t, pg, url, Options{DataOnly: true, PartPages: 100})
+	parts := v.Parts(tableOf(t, v, "public.big"))
+	total := 0
+	for _, p := range parts {
+		total += len(lines(readPart(t, v, p)))
+	}
+	if len(parts) < 20 || total != 60000 {
+		t.Errorf("%d parts, %d rows", len(parts), total)
+	}
+	var n int
+	if err := admin.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'holdfast'`).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	if n != 2 {
+		t.Errorf("%d connections, want the leader and one reader", n)
+	}
 }
 
 func TestOpen_Usage(t *testing.T) {

@@ -74,99 +74,119 @@ func TestView_Writers(t *testing.T) {
 
 func TestView_Schema(t *testing.T) {
 	onEach(t, func(t *testing.T, pg *servers.PG) {
-		url := everything(t, pg)
-		v := openView(t, pg, url, Options{PartPages: 16})
-		s := v.Schema()
-
-		t.Run("describes_tables", func(t *testing.T) {
-			got := *tableOf(t, v, "public.users")
-			if got.EstRows < 1000 || got.EstBytes < 100000 {
-				t.Errorf("estimates are %d rows, %d bytes", got.EstRows, got.EstBytes)
-			}
-			got.EstRows, got.EstBytes = 0, 0
-			want := rows.Table{
-				Schema: "public", Name: "users", Kind: rows.Ordinary,
-				Columns: []rows.Column{
-					{Name: "id", Type: rows.Int, Native: "integer", Size: 32, NotNull: true, Default: "nextval('public.users_id_seq'::regclass)"},
-					{Name: "name", Type: rows.Text, Native: "text", NotNull: true, Default: `'it''s "me"'::text`},
-					{Name: "email", Type: rows.Text, Native: "text"},
-					{Name: "boss", Type: rows.Int, Native: "integer", Size: 32},
-					{Name: "born", Type: rows.Date, Native: "date"},
-					{Name: "upper_name", Type: rows.Text, Native: "text", Default: "upper(name)", Generated: true},
-					{Name: "note", Type: rows.Text, Native: "text"},
-					{Name: "made", Type: rows.Instant, Native: "timestamp with time zone", NotNull: true, Default: "'2024-01-01 00:00:00+00'::timestamp with time zone"},
-				},
-				PrimaryKey: []string{"id"}, Unique: [][]string{{"email"}},
-				Indexes: []rows.Index{
-					{Name: "users_born", Definition: "CREATE INDEX users_born ON public.users USING btree (born DESC NULLS LAST) INCLUDE (email)"},
-					{Name: "users_email_key", Unique: true, Definition: "CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email)"},
-					{Name: "users_lower", Definition: "CREATE INDEX users_lower ON public.users USING btree (lower(name)) WHERE (born IS NOT NULL)"},
-				},
-				ForeignKeys: []rows.ForeignKey{{Name: "users_boss_fkey", Columns: []string{"boss"}, Table: "public.users", References: []string{"id"}, Deferrable: true}},
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("public.users differs (-want +got):\n%s", diff)
-			}
-		})
-
-		t.Run("translates_types", func(t *testing.T) {
-			types := map[string]string{}
-			for _, c := range tableOf(t, v, "app.types").Columns {
-				types[c.Name] = fmt.Sprintf("%s %d", c.Type, c.Size)
-			}
-			for name, want := range map[string]string{
-				"b": "bool 0", "i2": "int 16", "f8": "float 64", "n": "decimal 0", "m": "other 0", "vc": "text 40", "c": "text 8", "by": "bytes 0", "d": "date 0",
-				"tm": "time 0", "tmz": "other 0", "ts": "timestamp 0", "tsz": "timestamptz 0", "iv": "interval 0", "u": "uuid 0", "jb": "json 0", "x": "other 0",
-				"ia": "array 0", "moods": "array 0", "mood": "enum 0", "adr": "other 0", "pos": "int 32", "mail": "text 0", "poss": "array 0", "h": "other 0", "tv": "other 0",
-			} {
-				if types[name] != want {
-					t.Errorf("column %s is %q, want %q", name, types[name], want)
-				}
-			}
-		})
-
-		t.Run("knows_kinds_and_parents", func(t *testing.T) {
-			for name, want := range map[string]string{
-				"app.events": "partitioned  ", "app.events_2024_a": "table app.events_2024 ", "app.by_mood_0": `table app.by_mood "app"."by_mood"`,
-				"app.by_id_1": "table app.by_id ", "app.dog": "table app.animal ", "app.per_user": "matview  ", "app.elsewhere": "foreign  ",
-			} {
-				table := tableOf(t, v, name)
-				if got := fmt.Sprintf("%s %s %s", table.Kind, table.Parent, table.LoadInto); got != want {
-					t.Errorf("%s is %q, want %q", name, got, want)
-				}
-			}
-		})
-
-		t.Run("reads_sequences", func(t *testing.T) {
-			got := map[string]string{}
-			for _, q := range s.Sequences {
-				got[q.Name] = fmt.Sprintf("%d %t %s %s", q.Last, q.Called, q.Table, q.Column)
-			}
-			want := map[string]string{
-				"Odd \"Seq\"": "9223372036854775807 true  ", "fresh_seq": "5 false  ", "owned_seq": "1 false app.empty a", "types_id_seq": "1040 true app.types id",
-				"used_seq": "91 true  ", "orders_id_seq": "20000 true public.orders id", "users_id_seq": "5000 true public.users id",
-			}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("sequences differ (-want +got):\n%s", diff)
-			}
-		})
-
-		t.Run("tells_where_it_is_from", func(t *testing.T) {
-			o := s.Origin
-			if o.Engine != "postgres" || !strings.HasPrefix(o.Version, pg.Major+".") || o.Encoding != "UTF8" || o.Host != pg.Addr() || o.Consistency == "" ||
-				!strings.Contains(o.Tools, "pg_dump (PostgreSQL) "+pg.Major) || o.Attribute("collate") != "C.UTF-8" || o.Attribute("owner") != "postgres" || o.TakenAt.IsZero() {
-				t.Errorf("origin is %+v", o)
-			}
-			if !regexp.MustCompile(`^[0-9A-F]+/[0-9A-F]+$`).MatchString(o.Position) {
-				t.Errorf("position is %q", o.Position)
-			}
-			for _, want := range []string{"foreign tables: only the definition is included, the rows live elsewhere: app.elsewhere", "unlogged tables: rows included: app.scratch"} {
-				if !strings.Contains(strings.Join(o.Notes, "\n"), want) {
-					t.Errorf("notes %q lack %q", o.Notes, want)
-				}
-			}
-		})
+		v := openView(t, pg, everything(t, pg), Options{PartPages: 16})
+		t.Run("describes_tables", func(t *testing.T) { testTables(t, pg, v) })
+		t.Run("splits_by_ranges_that_the_server_scans_as_such", func(t *testing.T) { testRanges(t, pg, v) })
+		t.Run("translates_types", func(t *testing.T) { testTypes(t, pg, v) })
+		t.Run("knows_kinds_and_parents", func(t *testing.T) { testKinds(t, pg, v) })
+		t.Run("reads_sequences", func(t *testing.T) { testSequences(t, pg, v) })
+		t.Run("tells_where_it_is_from", func(t *testing.T) { testOrigin(t, pg, v) })
 	})
+}
+
+func testTables(t *testing.T, _ *servers.PG, v *View) {
+	got := *tableOf(t, v, "public.users")
+	if got.EstRows < 1000 || got.EstBytes < 100000 {
+		t.Errorf("estimates are %d rows, %d bytes", got.EstRows, got.EstBytes)
+	}
+	got.EstRows, got.EstBytes = 0, 0
+	want := rows.Table{
+		Schema: "public", Name: "users", Kind: rows.Ordinary,
+		Columns: []rows.Column{
+			{Name: "id", Type: rows.Int, Native: "integer", Size: 32, NotNull: true, Default: "nextval('public.users_id_seq'::regclass)"},
+			{Name: "name", Type: rows.Text, Native: "text", NotNull: true, Default: `'it''s "me"'::text`},
+			{Name: "email", Type: rows.Text, Native: "text"},
+			{Name: "boss", Type: rows.Int, Native: "integer", Size: 32},
+			{Name: "born", Type: rows.Date, Native: "date"},
+			{Name: "upper_name", Type: rows.Text, Native: "text", Default: "upper(name)", Generated: true},
+			{Name: "note", Type: rows.Text, Native: "text"},
+			{Name: "made", Type: rows.Instant, Native: "timestamp with time zone", NotNull: true, Default: "'2024-01-01 00:00:00+00'::timestamp with time zone"},
+		},
+		PrimaryKey: []string{"id"}, Unique: [][]string{{"email"}},
+		Indexes: []rows.Index{
+			{Name: "users_born", Definition: "CREATE INDEX users_born ON public.users USING btree (born DESC NULLS LAST) INCLUDE (email)"},
+			{Name: "users_email_key", Unique: true, Definition: "CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email)"},
+			{Name: "users_lower", Definition: "CREATE INDEX users_lower ON public.users USING btree (lower(name)) WHERE (born IS NOT NULL)"},
+		},
+		ForeignKeys: []rows.ForeignKey{{Name: "users_boss_fkey", Columns: []string{"boss"}, Table: "public.users", References: []string{"id"}, Deferrable: true}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("public.users differs (-want +got):\n%s", diff)
+	}
+}
+
+func testRanges(t *testing.T, pg *servers.PG, v *View) {
+	parts := v.Parts(tableOf(t, v, "public.orders"))
+	if len(parts) < 5 || parts[0].Bounds != "0-16" || parts[1].Bounds != "16-32" || !strings.HasSuffix(parts[len(parts)-1].Bounds, "-") {
+		t.Errorf("parts are %v", parts)
+	}
+	sql, err := partSQL(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan := ""
+	sql = strings.TrimSuffix(strings.TrimPrefix(sql, "COPY ("), ") TO STDOUT")
+	if err := session1(t, pg.URL(v.cfg.Database)).QueryRow(t.Context(), "EXPLAIN "+sql).Scan(&plan); err != nil || !strings.Contains(plan, "Tid Range Scan") {
+		t.Errorf("plan of %s is %q, %v", sql, plan, err)
+	}
+}
+
+func testTypes(t *testing.T, _ *servers.PG, v *View) {
+	types := map[string]string{}
+	for _, c := range tableOf(t, v, "app.types").Columns {
+		types[c.Name] = fmt.Sprintf("%s %d", c.Type, c.Size)
+	}
+	for name, want := range map[string]string{
+		"b": "bool 0", "i2": "int 16", "f8": "float 64", "n": "decimal 0", "m": "other 0", "vc": "text 40", "c": "text 8", "by": "bytes 0", "d": "date 0",
+		"tm": "time 0", "tmz": "other 0", "ts": "timestamp 0", "tsz": "timestamptz 0", "iv": "interval 0", "u": "uuid 0", "jb": "json 0", "x": "other 0",
+		"ia": "array 0", "moods": "array 0", "mood": "enum 0", "adr": "other 0", "pos": "int 32", "mail": "text 0", "poss": "array 0", "h": "other 0", "tv": "other 0",
+	} {
+		if types[name] != want {
+			t.Errorf("column %s is %q, want %q", name, types[name], want)
+		}
+	}
+}
+
+func testKinds(t *testing.T, _ *servers.PG, v *View) {
+	for name, want := range map[string]string{
+		"app.events": "partitioned  ", "app.events_2024_a": "table app.events_2024 ", "app.by_mood_0": `table app.by_mood "app"."by_mood"`,
+		"app.by_id_1": "table app.by_id ", "app.dog": "table app.animal ", "app.per_user": "matview  ", "app.elsewhere": "foreign  ",
+	} {
+		table := tableOf(t, v, name)
+		if got := fmt.Sprintf("%s %s %s", table.Kind, table.Parent, table.LoadInto); got != want {
+			t.Errorf("%s is %q, want %q", name, got, want)
+		}
+	}
+}
+
+func testSequences(t *testing.T, _ *servers.PG, v *View) {
+	got := map[string]string{}
+	for _, q := range v.Schema().Sequences {
+		got[q.Name] = fmt.Sprintf("%d %t %s %s", q.Last, q.Called, q.Table, q.Column)
+	}
+	want := map[string]string{
+		"Odd \"Seq\"": "9223372036854775807 true  ", "fresh_seq": "5 false  ", "owned_seq": "1 false app.empty a", "types_id_seq": "1040 true app.types id",
+		"used_seq": "91 true  ", "orders_id_seq": "20000 true public.orders id", "users_id_seq": "5000 true public.users id",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("sequences differ (-want +got):\n%s", diff)
+	}
+}
+
+func testOrigin(t *testing.T, pg *servers.PG, v *View) {
+	o := v.Schema().Origin
+	if o.Engine != "postgres" || !strings.HasPrefix(o.Version, pg.Major+".") || o.Encoding != "UTF8" || o.Host != pg.Addr() || o.Consistency == "" ||
+		!strings.Contains(o.Tools, "pg_dump (PostgreSQL) "+pg.Major) || o.Attribute("collate") != "C.UTF-8" || o.Attribute("owner") != "postgres" || o.TakenAt.IsZero() {
+		t.Errorf("origin is %+v", o)
+	}
+	if !regexp.MustCompile(`^[0-9A-F]+/[0-9A-F]+$`).MatchString(o.Position) {
+		t.Errorf("position is %q", o.Position)
+	}
+	for _, want := range []string{"foreign tables: only the definition is included, the rows live elsewhere: app.elsewhere", "unlogged tables: rows included: app.scratch"} {
+		if !strings.Contains(strings.Join(o.Notes, "\n"), want) {
+			t.Errorf("notes %q lack %q", o.Notes, want)
+		}
+	}
 }
 
 func TestView_Selection(t *testing.T) {

@@ -13,11 +13,10 @@ import (
 
 // reader is a connection in the view's snapshot. It reads one part at a time.
 type reader struct {
-	view   *View
-	conn   *pgx.Conn
-	buf    []byte
-	locked map[*rows.Table]bool // what this connection holds a lock on
-	copy   *copyOut             // under way, or nil
+	view *View
+	conn *pgx.Conn
+	buf  []byte
+	copy *copyOut // under way, or nil
 }
 
 // reader takes an idle reader or makes one.
@@ -43,7 +42,7 @@ func (v *View) newReader(ctx context.Context) (*reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.PgConn().Exec(ctx, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT "+quoteLiteral(v.snapshot)).ReadAll()
+	_, err = conn.PgConn().Exec(ctx, "BEGIN TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT "+quoteLiteral(v.snapshot)+"; SAVEPOINT part").ReadAll()
 	if err != nil {
 		_ = conn.Close(context.WithoutCancel(ctx))
 		if isState(err, "22023") || isState(err, "42704") {
@@ -52,17 +51,18 @@ func (v *View) newReader(ctx context.Context) (*reader, error) {
 		}
 		return nil, fail.Op(explainIn(ctx, err), "share the snapshot of %s", v.cfg.Database)
 	}
-	return &reader{view: v, conn: conn, buf: make([]byte, wireBuffer), locked: map[*rows.Table]bool{}}, nil
+	return &reader{view: v, conn: conn, buf: make([]byte, wireBuffer)}, nil
 }
 
-// lock is the SQL that locks a table for this connection too. The leader's lock already keeps the table as
-// it is. But when somebody waits for an exclusive lock, COPY would queue up behind, and
-// both would wait for the leader, which waits for COPY; so it must not wait.
-func (r *reader) lock(t *rows.Table) string {
-	if r.locked[t] || t.Kind == rows.LargeObjects {
-		return ""
+// lockSQL locks a table for this connection too. The leader's lock already keeps the table as it is. But when
+// somebody waits for an exclusive lock, COPY would queue up behind, and both would wait for the leader, which waits for
+// COPY; so it must not wait. Going back to the savepoint gives the lock of the part before away:
+// a server has room for a limited number of them.
+func lockSQL(t *rows.Table) string {
+	if t.Kind == rows.LargeObjects {
+		return "ROLLBACK TO part; "
 	}
-	return fmt.Sprintf("LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT; ", quoteTable(t))
+	return fmt.Sprintf("ROLLBACK TO part; LOCK TABLE ONLY %s IN ACCESS SHARE MODE NOWAIT; ", quoteTable(t))
 }
 
 func (r *reader) explain(t *rows.Table, err error) error {

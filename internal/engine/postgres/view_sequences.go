@@ -72,12 +72,18 @@ func unreadableSequences(ctx context.Context, conn *pgx.Conn, all []*rel) ([]str
 const sequenceBatch = 200
 
 // readSequences reads the sequences' values. Sequences are outside of transactions: a value is that of now, never
-// below what the rows of the snapshot use.
-func readSequences(ctx context.Context, conn *pgx.Conn, all []*rel) ([]rows.Sequence, error) {
-	list, err := sequencesOf(ctx, conn, all)
+// below what the rows of the snapshot use. They are read on a connection of its own, since in the leader's
+// transaction each would keep a lock until the end.
+func (v *View) readSequences(ctx context.Context, all []*rel) ([]rows.Sequence, error) {
+	list, err := sequencesOf(ctx, v.leader, all)
+	if err != nil || len(list) == 0 {
+		return nil, err
+	}
+	conn, err := connect(ctx, v.cfg, appName)
 	if err != nil {
 		return nil, err
 	}
+	defer conn.Close(context.WithoutCancel(ctx))
 	out := make([]rows.Sequence, 0, len(list))
 	for batch := range slices.Chunk(list, sequenceBatch) {
 		var sql strings.Builder
