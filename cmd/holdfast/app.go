@@ -52,7 +52,7 @@ $DATABASE_URL. A BACKUP is an id, the beginning of one, latest, or latest:DATABA
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, make := range []func(*app) *cobra.Command{
-		newInit, newBackup, newList, newShow, newRestore, newVerify, newPrune, newDemo, newVersion,
+		newInit, newBackup, newList, newShow, newRestore, newVerify, newPrune, newRepair, newDemo, newVersion,
 	} {
 		root.AddCommand(make(a))
 	}

@@ -46,7 +46,7 @@ func (a *app) prune(ctx context.Context, policy retain.Policy, opt backup.PruneO
 		}
 		if err == nil && done.Reclaimed != nil {
 			r := done.Reclaimed
-			_, err = fmt.Fprintf(a.stdout, "The repository holds %s in %s; %s were freed.\n", bytesText(r.BytesAfter), plural(int64(r.BlobsAfter), "file"), bytesText(max(r.BytesBefore-r.BytesAfter, 0)))
+			_, err = fmt.Fprintf(a.stdout, "The repository holds %s in %s; %s were freed.\n", bytesText(r.BytesAfter), plural(int64(r.FilesAfter), "file"), bytesText(max(r.BytesBefore-r.BytesAfter, 0)))
 		}
 		return err
 	})

@@ -23,8 +23,16 @@ type Decision struct {
 
 // Pruned is what a prune did.
 type Pruned struct {
-	Decisions []Decision      `json:"decisions"`
-	Reclaimed *repo.Reclaimed `json:"reclaimed,omitempty"` // nil after a dry run
+	Decisions []Decision `json:"decisions"`
+	Reclaimed *Reclaimed `json:"reclaimed,omitempty"` // nil after a dry run
+}
+
+// Reclaimed is the repository's size before and after, in bytes and files.
+type Reclaimed struct {
+	BytesBefore int64 `json:"bytes_before"`
+	BytesAfter  int64 `json:"bytes_after"`
+	FilesBefore int64 `json:"files_before"`
+	FilesAfter  int64 `json:"files_after"`
 }
 
 // Prune removes the backups that policy does not keep, and reclaims space that no backup needs. It never removes
@@ -65,6 +73,6 @@ func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOption
 	if err != nil {
 		return done, fail.Op(err, "reclaim the space of removed backups")
 	}
-	done.Reclaimed = &reclaimed
+	done.Reclaimed = &Reclaimed{reclaimed.BytesBefore, reclaimed.BytesAfter, reclaimed.BlobsBefore, reclaimed.BlobsAfter}
 	return done, nil
 }

@@ -35,7 +35,7 @@ type Verification struct {
 	Percent   float64         `json:"percent"`
 	Seconds   float64         `json:"seconds"`
 	Damage    []Damage        `json:"damage,omitempty"`
-	Structure []repo.Damage   `json:"structure,omitempty"` // of the repository itself
+	Structure []Fault         `json:"structure,omitempty"` // of the repository itself
 	Damaged   map[repo.ID]int `json:"-"`                   // number of findings by backup
 }
 
@@ -56,7 +56,7 @@ func (s *Store) Verify(ctx context.Context, backups []Backup, opt VerifyOptions)
 	if err != nil {
 		return Verification{}, fail.Op(err, "check the repository's structure")
 	}
-	v.result.Structure = structure
+	v.result.Structure = faultsOf(structure)
 	var total int64
 	for _, b := range backups {
 		total += b.Size

@@ -17,7 +17,7 @@ import (
 func View(t *testing.T, v rows.View) {
 	t.Helper()
 	t.Run("schema_is_the_same_each_time_and_names_are_unique", func(t *testing.T) {
-		if v.Schema() != v.Schema() {
+		if first, second := v.Schema(), v.Schema(); first != second {
 			t.Error("two calls of Schema give two schemas")
 		}
 		seen := map[string]bool{}
