@@ -101,6 +101,7 @@ const bigTable = `create table t (id integer primary key, x text); with recursiv
 
 // A backup killed at any moment leaves the old ones whole, and is itself whole or absent.
 func TestKilledBackup(t *testing.T) {
+	t.Parallel()
 	db := sqliteDB(t, "a.sqlite3", bigTable)
 	loc := newRepo(t)
 	first := backUp(t, openStore(t, loc), db)
@@ -125,6 +126,7 @@ func TestKilledBackup(t *testing.T) {
 
 // A restore killed at any moment leaves no file that could be taken for a restored one.
 func TestKilledRestore(t *testing.T) {
+	t.Parallel()
 	db := sqliteDB(t, "a.sqlite3", bigTable)
 	loc := newRepo(t)
 	backUp(t, openStore(t, loc), db)
@@ -150,6 +152,7 @@ func TestKilledRestore(t *testing.T) {
 
 // A prune killed at any moment leaves every backup that is still listed whole, and the next one finishes the work.
 func TestKilledPrune(t *testing.T) {
+	t.Parallel()
 	db := sqliteDB(t, "a.sqlite3", bigTable)
 	loc := newRepo(t)
 	killSweep(t, func() {
@@ -181,6 +184,7 @@ func TestKilledPrune(t *testing.T) {
 
 // Backups and prunes at the same time, in processes of their own, spoil nothing.
 func TestConcurrentRuns(t *testing.T) {
+	t.Parallel()
 	var dbs []string
 	for i := range 3 {
 		dbs = append(dbs, sqliteDB(t, fmt.Sprintf("db%d.sqlite3", i), bigTable))
@@ -259,6 +263,7 @@ func TestServerGone(t *testing.T) {
 
 // A full disk ends a backup with a message that says so; the old ones restore, and there is room again after a prune.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	mounted := os.Geteuid() == 0
 	if mounted {

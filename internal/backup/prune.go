@@ -41,9 +41,32 @@ func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOption
 	if policy == (retain.Policy{}) {
 		return Pruned{}, fail.New(fail.Usage, "say what to keep, as in --keep-last 7", "prune without a policy")
 	}
+	done, gone, err := s.decide(ctx, policy)
+	if err != nil || opt.DryRun {
+		return done, err
+	}
+	err = s.repo.Forget(ctx, gone...)
+	if fail.KindOf(err) == fail.NotFound { // another prune was faster
+		if done, gone, err = s.decide(ctx, policy); err == nil {
+			err = s.repo.Forget(ctx, gone...)
+		}
+	}
+	if err != nil {
+		return Pruned{}, fail.Op(err, "remove %d backups", len(gone))
+	}
+	reclaimed, err := s.repo.Reclaim(ctx, repo.ReclaimOptions{Now: opt.Now})
+	if err != nil {
+		return done, fail.Op(err, "reclaim the space of removed backups")
+	}
+	done.Reclaimed = &Reclaimed{reclaimed.BytesBefore, reclaimed.BytesAfter, reclaimed.BlobsBefore, reclaimed.BlobsAfter}
+	return done, nil
+}
+
+// decide applies a policy to what is listed, and returns also what is to go.
+func (s *Store) decide(ctx context.Context, policy retain.Policy) (done Pruned, gone []repo.ID, err error) {
 	list, err := s.List(ctx)
 	if err != nil {
-		return Pruned{}, err
+		return Pruned{}, nil, err
 	}
 	byID := make(map[string]Backup, len(list))
 	candidates := make([]retain.Backup, len(list))
@@ -53,26 +76,13 @@ func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOption
 	}
 	verdicts, err := retain.Apply(policy, candidates)
 	if err != nil {
-		return Pruned{}, err
+		return Pruned{}, nil, err
 	}
-	var done Pruned
-	var gone []repo.ID
 	for _, v := range verdicts {
 		done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason})
 		if !v.Keep {
 			gone = append(gone, repo.ID(v.ID))
 		}
 	}
-	if opt.DryRun {
-		return done, nil
-	}
-	if err := s.repo.Forget(ctx, gone...); err != nil {
-		return Pruned{}, fail.Op(err, "remove %d backups", len(gone))
-	}
-	reclaimed, err := s.repo.Reclaim(ctx, repo.ReclaimOptions{Now: opt.Now})
-	if err != nil {
-		return done, fail.Op(err, "reclaim the space of removed backups")
-	}
-	done.Reclaimed = &Reclaimed{reclaimed.BytesBefore, reclaimed.BytesAfter, reclaimed.BlobsBefore, reclaimed.BlobsAfter}
-	return done, nil
+	return done, gone, nil
 }

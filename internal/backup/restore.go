@@ -46,6 +46,11 @@ type noter interface{ Notes() []string }
 // is an error of kind Mismatch. After an error dest is as it was, or the error says what is left there.
 func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt RestoreOptions) (Restored, error) {
 	start := s.now()
+	release, err := s.repo.Hold(ctx, "restore")
+	if err != nil {
+		return Restored{}, err
+	}
+	defer release()
 	tree, m, err := s.open(ctx, b)
 	if err != nil {
 		return Restored{}, err

@@ -52,6 +52,11 @@ func (s *Store) Verify(ctx context.Context, backups []Backup, opt VerifyOptions)
 	}
 	start := s.now()
 	v := &verifier{store: s, opt: opt, chunks: map[string]*chunkResult{}, result: Verification{Percent: opt.Percent, Damaged: map[repo.ID]int{}}}
+	release, err := s.repo.Hold(ctx, "verify")
+	if err != nil {
+		return Verification{}, err
+	}
+	defer release()
 	structure, err := s.repo.CheckStructure(ctx)
 	if err != nil {
 		return Verification{}, fail.Op(err, "check the repository's structure")
