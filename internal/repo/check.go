@@ -2,8 +2,10 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 )
@@ -88,7 +90,7 @@ func (r *Repo) checkPacks(ctx context.Context) ([]Damage, error) {
 }
 
 // lostIndex returns the packs that are not in the index and should be.
-func (r *Repo) lostIndex(ctx context.Context, l loaded) ([]blob.Metadata, error) {
+func (r *Repo) lostIndex(ctx context.Context, l loaded) (lost []blob.Metadata, err error) {
 	orphans, err := r.unindexed(ctx)
 	if err != nil || len(orphans) == 0 {
 		return nil, wrapRead(err, "compare packs and index")
@@ -103,11 +105,42 @@ func (r *Repo) lostIndex(ctx context.Context, l loaded) ([]blob.Metadata, error)
 			expected[id] = true
 		}
 	}
-	var lost []blob.Metadata
+	_, w, err := r.kopia.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: "check"}) // nothing is written
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, w.Close(ctx)) }()
 	for _, p := range orphans {
-		if !expected[p.BlobID] {
+		if expected[p.BlobID] {
+			continue
+		}
+		needed, err := r.needed(ctx, w, p)
+		if err != nil {
+			return nil, err
+		}
+		if needed {
 			lost = append(lost, p)
 		}
 	}
 	return lost, nil
+}
+
+// needed reports whether a pack that the index does not name holds something that is nowhere
+// else. One that can't be read might.
+func (r *Repo) needed(ctx context.Context, w repo.DirectRepositoryWriter, p blob.Metadata) (bool, error) {
+	infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, p.BlobID, p.Length, false)
+	if _, _, known := storageKind(err); known {
+		return false, wrapRead(err, "read pack %s", p.BlobID)
+	} else if err != nil {
+		return true, nil
+	}
+	for _, i := range infos {
+		_, err := r.reader().ContentInfo(ctx, i.ContentID)
+		if errors.Is(err, content.ErrContentNotFound) {
+			return true, nil
+		} else if err != nil {
+			return false, wrapRead(err, "read the index")
+		}
+	}
+	return false, nil
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/compression"
@@ -63,6 +65,9 @@ func (s *Session) heal(ctx context.Context, kind contentKind, cid content.ID, da
 		return nil
 	}
 	ctx = s.context(ctx)
+	if was, err := s.w.ContentInfo(ctx, cid); err == nil {
+		s.emptied[was.PackBlobID] = true
+	}
 	if err := s.w.ContentManager().DeleteContent(ctx, cid); err != nil && !errors.Is(err, content.ErrContentNotFound) {
 		return err
 	}
@@ -230,6 +235,10 @@ func (r *Repo) knownBad(ctx context.Context) (map[content.ID]bool, error) {
 func (s *Session) settleBad(ctx context.Context) error {
 	if len(s.healed) == 0 {
 		return nil
+	}
+	// The packs they were in may have no entry in the index any more, and that is right.
+	if err := putRecord(ctx, s.w, orphanKind, nil, orphanRecord{slices.Collect(maps.Keys(s.emptied))}); err != nil {
+		return err
 	}
 	records, err := s.repo.Records(ctx, badKind, nil)
 	if err != nil {

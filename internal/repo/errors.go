@@ -24,6 +24,8 @@ const (
 func storageKind(err error) (kind fail.Kind, hint string, known bool) {
 	var e *fail.Error
 	switch {
+	case err == nil:
+		return fail.Internal, "", false
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fail.KindOf(err), "", true
 	case errors.As(err, &e):

@@ -24,6 +24,7 @@ import (
 // once at most one goes on. It works on any storage that lists what was put.
 //
 //	writer       a session; any number at once
+//	reader       a long read; any number at once
 //	maintenance  gives space back with kopia's full margins of safety; one at a time, beside writers
 //	exclusive    gives space back at once; alone
 //
@@ -41,6 +42,7 @@ type leaseKind string
 
 const (
 	leaseWriter      leaseKind = "writer"
+	leaseReader      leaseKind = "reader"
 	leaseMaintenance leaseKind = "maintenance"
 	leaseExclusive   leaseKind = "exclusive"
 )

@@ -1,11 +1,13 @@
 package repo
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"time"
 
@@ -69,6 +71,9 @@ var shards = []int{1, 2}
 
 // openFolder opens a local folder as storage. Files get mode 0600, folders 0700.
 func openFolder(ctx context.Context, folder string, create bool) (*store, error) {
+	if err := healShards(folder); err != nil {
+		return nil, err
+	}
 	base, err := filesystem.New(ctx, &filesystem.Options{
 		Path: folder, FileMode: 0o600, DirectoryMode: 0o700,
 		Options: sharded.Options{DirectoryShards: shards},
@@ -84,6 +89,31 @@ func openFolder(ctx context.Context, folder string, create bool) (*store, error)
 			return sweepTemp(ctx, folder, olderThan)
 		},
 	}, nil
+}
+
+// healShards writes the file anew that says how blobs are spread over folders, when it is
+// damaged: without it nothing is found. It leaves another program's spreading alone, which a
+// repository shows by not having our copies of the format where our spreading puts them.
+func healShards(folder string) error {
+	if !hasFormatCopy(folder) || deniedWrite(folder) != nil {
+		return nil
+	}
+	name := filepath.Join(folder, sharded.ParametersFile)
+	var now sharded.Parameters
+	right := sharded.DefaultParameters(shards)
+	data, err := os.ReadFile(name)
+	if err == nil && now.Load(bytes.NewReader(data)) == nil && reflect.DeepEqual(&now, right) {
+		return nil
+	}
+	var b bytes.Buffer
+	if err := right.Save(&b); err != nil {
+		return err
+	}
+	temp := name + ".tmp." + randomName()
+	if err := os.WriteFile(temp, b.Bytes(), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temp, name)
 }
 
 // deniedWrite returns why folder can't be written to, or nil.

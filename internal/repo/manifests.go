@@ -180,6 +180,28 @@ func parseManifests(data []byte) ([]storedManifest, error) {
 	return list.Entries, nil
 }
 
+// snapshot returns the manifest of a backup. Without one it is NotFound, but Damaged when it may
+// be among those that can't be read.
+func (l loaded) snapshot(id ID) (storedManifest, error) {
+	m, ok := l.all[id]
+	switch {
+	case ok && m.Labels[manifest.TypeLabelKey] == snapshot.ManifestType:
+		return m, nil
+	case len(l.unreadable) > 0:
+		return m, fail.Wrap(fail.Damaged, l.unreadableError(), hintRepair, "the list of backups is damaged")
+	}
+	return m, fail.New(fail.NotFound, "holdfast list shows what there is", "there is none")
+}
+
+// unreadableError names the contents that could not be read, and why.
+func (l loaded) unreadableError() error {
+	var errs []error
+	for id, err := range l.unreadable {
+		errs = append(errs, fail.Op(err, "content %s", id))
+	}
+	return errors.Join(errs...)
+}
+
 // List returns all complete backups, oldest first. Backups whose record is damaged are missing
 // from it; Warn hears of them, and [Repo.CheckStructure] names the damage.
 func (r *Repo) List(ctx context.Context) ([]Entry, error) {
@@ -302,18 +324,18 @@ next:
 // Forget removes backups and the records about them. Their data stays until [Repo.Reclaim].
 // NotFound, and nothing removed, when an ID is unknown.
 func (r *Repo) Forget(ctx context.Context, ids ...ID) error {
-	l, err := r.loadManifests(ctx)
-	if err != nil {
-		return err
-	}
-	gone := map[string]bool{}
-	for _, id := range ids {
-		if m, ok := l.all[id]; !ok || m.Labels[manifest.TypeLabelKey] != snapshot.ManifestType {
-			return fail.New(fail.NotFound, "", "forget backup %s: there is none", id.Short())
-		}
-		gone[string(id)] = true
-	}
 	return r.write(ctx, "forget", func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+		l, err := r.loadManifests(ctx)
+		if err != nil {
+			return err
+		}
+		gone := map[string]bool{}
+		for _, id := range ids {
+			if _, err := l.snapshot(id); err != nil {
+				return fail.Op(err, "forget backup %s", id.Short())
+			}
+			gone[string(id)] = true
+		}
 		for _, m := range l.all {
 			about := gone[m.Labels[labelPrefix+BackupLabel]] && strings.HasPrefix(m.Labels[manifest.TypeLabelKey], recordPrefix)
 			if !gone[string(m.ID)] && !about {
@@ -337,6 +359,10 @@ func (r *Repo) write(ctx context.Context, purpose string, f func(context.Context
 		return err
 	}
 	defer func() { err = errors.Join(err, l.release(ctx)) }()
+	r.fresh.Store(false) // what was read before the lease may have moved
+	if err := r.refresh(ctx); err != nil {
+		return err
+	}
 	_, w, err := r.kopia.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose})
 	if err != nil {
 		return wrapWrite(err, "begin to write")

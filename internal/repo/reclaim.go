@@ -13,9 +13,11 @@ import (
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/content/indexblob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/snapshotgc"
 	"github.com/kopia/kopia/snapshot/snapshotmaintenance"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -40,7 +42,6 @@ type Reclaimed struct {
 const (
 	tempAge    = 24 * time.Hour // younger temporary files may belong to somebody
 	longestRun = 12 * time.Hour // of a session beside which data may be collected; kopia spares what is younger than 24
-	nowPasses  = 5
 )
 
 // Reclaim gives space of forgotten backups back, merges the index and the list of backups, and
@@ -95,47 +96,18 @@ func (r *Repo) reclaim(ctx context.Context, l *lease, opt ReclaimOptions, rec *R
 	if err := l.check(ctx); err != nil {
 		return err
 	}
-	if !opt.Now {
-		if err := r.maintain(ctx, maintenance.SafetyFull); err != nil {
-			return err
-		}
-		return r.noteOrphans(ctx)
+	collect := collectCarefully
+	if opt.Now {
+		collect = collectNow
 	}
-	return r.maintainNow(ctx, l)
-}
-
-// maintainNow runs kopia's maintenance until no pack goes away any more. One run is not enough:
-// what it marks as deleted is dropped, and its pack removed, a second later at the earliest.
-func (r *Repo) maintainNow(ctx context.Context, l *lease) error {
-	last, quiet := -1, 0
-	for range nowPasses {
-		if err := l.check(ctx); err != nil {
-			return err
-		}
-		if err := r.maintain(ctx, maintenance.SafetyNone); err != nil {
-			return err
-		}
-		packs, err := r.packLengths(ctx)
-		if err != nil {
-			return err
-		}
-		if len(packs) == last {
-			quiet++
-		}
-		if last = len(packs); quiet == 2 {
-			break
-		}
-		select {
-		case <-time.After(1100 * time.Millisecond):
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+	if err := r.maintain(ctx, collect); err != nil {
+		return err
 	}
 	return r.noteOrphans(ctx)
 }
 
-// maintain runs kopia's full maintenance once.
-func (r *Repo) maintain(ctx context.Context, safety maintenance.SafetyParameters) (err error) {
+// maintain runs f, kopia's maintenance, in a session of kopia's.
+func (r *Repo) maintain(ctx context.Context, f func(context.Context, repo.DirectRepositoryWriter, *Repo) error) (err error) {
 	// kopia locks a file beside its configuration, which is long gone. The lock that counts is ours.
 	dir := filepath.Dir(r.configFile)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -147,10 +119,67 @@ func (r *Repo) maintain(ctx context.Context, safety maintenance.SafetyParameters
 		return err
 	}
 	defer func() { err = errors.Join(err, w.Close(ctx)) }()
-	if err := snapshotmaintenance.Run(ctx, w, maintenance.ModeFull, true, safety); err != nil {
+	if err := f(ctx, w, r); err != nil {
 		return err
 	}
 	return w.Flush(ctx)
+}
+
+func collectCarefully(ctx context.Context, w repo.DirectRepositoryWriter, _ *Repo) error {
+	return snapshotmaintenance.Run(ctx, w, maintenance.ModeFull, true, maintenance.SafetyFull)
+}
+
+// collectNow does what kopia's full maintenance does, but drops what was deleted before it
+// rewrites packs, and rewrites every pack with much waste. kopia's order carries the deleted
+// chunks over into new packs, and it leaves a wasteful pack alone when there is only one.
+func collectNow(ctx context.Context, w repo.DirectRepositoryWriter, r *Repo) error {
+	if err := snapshotgc.Run(ctx, w, true, maintenance.SafetyNone, time.Now().Add(time.Minute)); err != nil {
+		return err
+	}
+	if err := w.Flush(ctx); err != nil {
+		return err
+	}
+	// kopia's times have whole seconds, and what was just deleted can be a second in the future.
+	soon := time.Now().Add(2 * time.Second)
+	drop := indexblob.CompactOptions{AllIndexes: true, DropDeletedBefore: soon, DisableEventualConsistencySafety: true}
+	if _, err := w.ContentManager().CompactIndexes(ctx, drop); err != nil {
+		return err
+	}
+	if err := w.Refresh(ctx); err != nil {
+		return err
+	}
+	move, err := r.wasted(ctx, w)
+	if err != nil {
+		return err
+	}
+	if len(move) > 0 {
+		if _, err := maintenance.RewriteContents(ctx, w, &maintenance.RewriteContentsOptions{ContentIDs: move}, maintenance.SafetyNone); err != nil {
+			return err
+		}
+	}
+	err = maintenance.RunExclusive(ctx, w, maintenance.ModeFull, true, func(ctx context.Context, params maintenance.RunParameters) error {
+		return maintenance.Run(ctx, params, maintenance.SafetyNone)
+	})
+	return errors.Join(err, waitUntil(ctx, soon.Add(time.Second))) // see clockAhead
+}
+
+// wasted returns the contents of packs of which a fifth or more is waste.
+func (r *Repo) wasted(ctx context.Context, w repo.DirectRepositoryWriter) (move []content.ID, err error) {
+	lengths, err := r.packLengths(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = w.ContentReader().IteratePacks(ctx, content.IteratePackOptions{IncludeContentInfos: true}, func(p content.PackInfo) error {
+		waste := lengths[p.PackID] - p.TotalSize
+		if waste < 64<<10 || waste < lengths[p.PackID]/5 { // small packs are padded, and merged by kopia
+			return nil
+		}
+		for _, i := range p.ContentInfos {
+			move = append(move, i.ContentID)
+		}
+		return nil
+	})
+	return move, err
 }
 
 // allReadable returns Damaged when a backup's record can't be read.
@@ -159,22 +188,16 @@ func (r *Repo) allReadable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var bad []string
-	for id := range l.unreadable {
-		bad = append(bad, "content "+id.String())
-	}
-	for id, m := range l.all {
+	bad := []error{l.unreadableError()}
+	for _, m := range l.all {
 		if m.Labels[manifest.TypeLabelKey] != snapshot.ManifestType {
 			continue
 		}
 		if _, err := r.treeOf(ctx, m); err != nil && fail.KindOf(err) == fail.Damaged {
-			bad = append(bad, "backup "+id.Short())
+			bad = append(bad, err)
 		}
 	}
-	if len(bad) > 0 {
-		return fail.New(fail.Damaged, hintRepair, "%d records of backups can't be read, and their data would be lost: %s", len(bad), strings.Join(bad, ", "))
-	}
-	return nil
+	return fail.Wrap(fail.Damaged, errors.Join(bad...), hintRepair, "backups whose record can't be read would lose their data")
 }
 
 // noLongSession returns Locked when a session has been open for so long that kopia might take

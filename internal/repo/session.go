@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -34,11 +35,12 @@ type Session struct {
 
 	suspect map[content.ID]bool // contents that are known to be unreadable; read-only
 
-	mu     sync.Mutex
-	seen   map[hash]struct{}   // new contents that were counted; guarded by mu
-	healed map[content.ID]bool // suspects that were written anew; guarded by mu
-	open   int                 // streams not closed; guarded by mu
-	ended  bool                // guarded by mu
+	mu      sync.Mutex
+	seen    map[hash]struct{}   // new contents that were counted; guarded by mu
+	healed  map[content.ID]bool // suspects that were written anew; guarded by mu
+	emptied map[blob.ID]bool    // packs they were in; guarded by mu
+	open    int                 // streams not closed; guarded by mu
+	ended   bool                // guarded by mu
 }
 
 // hash identifies a content within the data chunks.
@@ -54,12 +56,16 @@ func (r *Repo) Begin(ctx context.Context, purpose string) (*Session, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.fresh.Store(false) // what was read before the lease may have moved
 	s := &Session{
 		repo: r, lease: l, packs: &written{},
 		slots: make(chan struct{}, runtime.GOMAXPROCS(0)+2),
-		seen:  map[hash]struct{}{}, healed: map[content.ID]bool{},
+		seen:  map[hash]struct{}{}, healed: map[content.ID]bool{}, emptied: map[blob.ID]bool{},
 	}
-	if s.suspect, err = r.suspects(ctx); err == nil {
+	if err = r.clockAhead(ctx); err == nil {
+		s.suspect, err = r.suspects(ctx)
+	}
+	if err == nil {
 		_, s.w, err = r.kopia.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: purpose})
 	}
 	if err != nil {
@@ -96,6 +102,9 @@ func (s *Session) Commit(ctx context.Context) error {
 	// A machine that slept too long may have been taken for dead, and what the session relies
 	// on removed. Then it must not commit.
 	if err := s.lease.check(ctx); err != nil {
+		return err
+	}
+	if err := s.repo.clockAhead(ctx); err != nil { // it may have been set back meanwhile
 		return err
 	}
 	if err := s.w.Flush(s.context(ctx)); err != nil {

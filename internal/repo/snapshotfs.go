@@ -12,7 +12,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -39,9 +38,9 @@ func (r *Repo) Tree(ctx context.Context, id ID) (*SnapshotFS, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, ok := l.all[id]
-	if !ok || m.Labels[manifest.TypeLabelKey] != snapshot.ManifestType {
-		return nil, fail.New(fail.NotFound, "holdfast list shows what there is", "no backup %s", id.Short())
+	m, err := l.snapshot(id)
+	if err != nil {
+		return nil, fail.Op(err, "backup %s", id.Short())
 	}
 	return r.treeOf(ctx, m)
 }

@@ -15,6 +15,7 @@ import (
 // StreamOptions tune one file of a tree.
 type StreamOptions struct {
 	NoCompress bool // the data is compressed already
+	Vital      bool // small, and worth more than the data: kept in other files of the repository, beside the folders
 }
 
 // StreamInfo is what a finished stream came to.
@@ -198,7 +199,7 @@ func (st *Stream) spliceLocked(ctx context.Context) (object.ID, int64, error) {
 		if c.call == 0 {
 			return object.EmptyID, 0, fail.New(fail.Internal, "", "chunk %d was never written", i)
 		}
-		cid, err := content.IDFromHash("", c.hash[:])
+		cid, err := content.IDFromHash(st.kind.prefix, c.hash[:])
 		if err != nil {
 			return object.EmptyID, 0, err
 		}

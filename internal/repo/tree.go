@@ -37,6 +37,9 @@ func (s *Session) NewTree() *Tree {
 // no other file's, and no folder of one. An error about it is the stream's.
 func (t *Tree) Create(name string, opt StreamOptions) *Stream {
 	st := &Stream{tree: t, path: name, kind: contentKind{compressor: t.compressor(opt)}}
+	if opt.Vital {
+		st.kind.prefix = vitalPrefix
+	}
 	t.session.streamOpened()
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -54,9 +57,9 @@ func (t *Tree) Create(name string, opt StreamOptions) *Stream {
 	return st
 }
 
-// WriteFile stores data as a file.
+// WriteFile stores data as a file. It is taken for vital: see [StreamOptions].
 func (t *Tree) WriteFile(ctx context.Context, name string, data []byte) (StreamInfo, error) {
-	st := t.Create(name, StreamOptions{})
+	st := t.Create(name, StreamOptions{Vital: true})
 	for chunk := range slices.Chunk(data, MaxChunk) {
 		if err := st.Append(ctx, chunk); err != nil {
 			break
@@ -64,6 +67,10 @@ func (t *Tree) WriteFile(ctx context.Context, name string, data []byte) (StreamI
 	}
 	return st.Close(ctx)
 }
+
+// vitalPrefix has kopia put a content into the packs of folders and indexes: a lost pack of data does not take
+// along what says which table it was of.
+const vitalPrefix content.IDPrefix = "x"
 
 func (t *Tree) addFile(name string, oid object.ID, size int64) error {
 	t.mu.Lock()
