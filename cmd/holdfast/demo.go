@@ -40,8 +40,15 @@ func newDemo(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d := &demo{app: a, dir: dir, db: filepath.Join(dir, "shop.sqlite3"), restored: filepath.Join(dir, "shop-restored.sqlite3")}
-			return fail.Op(d.run(cmd.Context()), "demo in %s", dir)
+			teller := *a
+			if a.json { // the story is for people
+				teller.stdout, teller.json = io.Discard, false
+			}
+			d := &demo{app: &teller, dir: dir, db: filepath.Join(dir, "shop.sqlite3"), restored: filepath.Join(dir, "shop-restored.sqlite3")}
+			if err := d.run(cmd.Context()); err != nil || !a.json {
+				return fail.Op(err, "demo in %s", dir)
+			}
+			return a.object(map[string]string{"folder": dir, "repository": d.repo(), "key_file": d.key()})
 		},
 	}
 }
@@ -67,13 +74,16 @@ func (d *demo) step(format string, args ...any) {
 	fmt.Fprintf(d.stdout, "\n== "+format+"\n", args...)
 }
 
+func (d *demo) repo() string { return filepath.Join(d.dir, "backups") }
+func (d *demo) key() string  { return filepath.Join(d.dir, "backups.key") }
+
 // command shows what the user would type.
 func (d *demo) command(format string, args ...any) {
 	fmt.Fprintf(d.stdout, "$ "+format+"\n", args...)
 }
 
 func (d *demo) run(ctx context.Context) error {
-	repo, key := filepath.Join(d.dir, "backups"), filepath.Join(d.dir, "backups.key")
+	repo, key := d.repo(), d.key()
 	d.step("A sample shop: 5,000 customers, 60,000 orders")
 	if err := wire.ExecSQLite(ctx, d.db, demoSchema); err != nil {
 		return err

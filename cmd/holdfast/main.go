@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -36,12 +37,25 @@ func run(args []string) int {
 		// Whatever broke did so because we were told to stop.
 		err = fail.Wrap(fail.Interrupted, err, "", "interrupted")
 	}
+	if fail.KindOf(err) == fail.Interrupted {
+		err = plainlyInterrupted(err)
+	}
 	var usage *usageError
 	if errors.As(err, &usage) {
+		a.json = a.json || slices.Contains(args, "--json") // flags after a wrong one are not read
 		err = fail.Wrap(fail.Usage, usage.err, fmt.Sprintf("%s --help", cmd.CommandPath()), "read the command line")
 	}
 	a.report(err)
 	return fail.KindOf(err).ExitCode()
+}
+
+// plainlyInterrupted says «interrupted» whichever way the end of the context came through.
+func plainlyInterrupted(err error) error {
+	text := strings.NewReplacer(context.Canceled.Error(), "interrupted", "interrupt signal received", "interrupted", "terminated signal received", "interrupted").Replace(err.Error())
+	if !strings.Contains(text, "interrupted") {
+		text = "interrupted: " + text
+	}
+	return fail.New(fail.Interrupted, fail.HintOf(err), "%s", text)
 }
 
 // usageError marks what cobra says about a command line.

@@ -35,6 +35,12 @@ func (c caseTB) Fatalf(format string, args ...any) { c.rt.Fatalf(format, args...
 func (c caseTB) Cleanup(fn func())                 { c.rt.Cleanup(fn) }
 func (c caseTB) Context() context.Context          { return c.rt.Context() }
 
+// skip leaves a case out, and says why in the test's own log.
+func (c caseTB) skip(format string, args ...any) {
+	c.TB.Logf("a case was left out: %.2000s", fmt.Sprintf(format, args...))
+	c.rt.SkipNow()
+}
+
 // fewerChecks sets rapid's number of checks when the command line does not.
 func fewerChecks(t *testing.T, checks string) {
 	t.Helper()
@@ -75,7 +81,10 @@ func TestPostgresRandomDatabases(t *testing.T) {
 }
 
 // tally guards against a property that holds because nothing was tried.
-type tally struct{ cases, statements, refused, rows, tables int }
+type tally struct {
+	cases, statements, refused, rows, tables int
+	asServer                                 int // cases whose copy is equal to that by pg_dump and psql only
+}
 
 func (c *tally) add(statements, refused int) {
 	c.cases++
@@ -86,7 +95,7 @@ func (c *tally) add(statements, refused int) {
 func (c *tally) check(t *testing.T) {
 	t.Helper()
 	t.Logf("%+v", *c)
-	if c.cases == 0 || c.refused*3 > c.statements || c.tables < c.cases/2 || c.rows < c.cases {
+	if c.cases == 0 || c.asServer*2 > c.cases || c.refused*3 > c.statements || c.tables < c.cases/2 || c.rows < c.cases {
 		t.Errorf("too little was tried: %+v", *c)
 	}
 }
@@ -117,14 +126,21 @@ func checkRoundTrip(t caseTB, pg *servers.PG, s *backup.Store, src string, seen 
 	}
 	restored, err := tryRestore(t.Context(), s, done[0], dst, wire.TargetOptions{})
 	if err != nil {
-		failUnlessServers(t, pg, src, want, fmt.Sprintf("restore: %v", err))
-		return
+		if messages := restoreByServer(t, pg, src, pg.CreateDatabase(t)); messages != "" {
+			t.skip("restore: %v; but pg_dump and psql can't restore it either:\n%s", err, messages)
+		}
+		t.Fatalf("restore: %v", err)
 	}
 	seen.rows += int(restored.Rows)
 	seen.tables += restored.Tables
-	if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(pgDump(t, pg, dst), "\n")); diff != "" {
-		failUnlessServers(t, pg, src, want, fmt.Sprintf("dumps differ (-want +got):\n%.20000s", diff))
-		return
+	if got := pgDump(t, pg, dst); got != want {
+		// Columns that a child got from its parent later come first when it is made again: what PostgreSQL's own way back makes of it counts.
+		ref := pg.CreateDatabase(t)
+		messages := restoreByServer(t, pg, src, ref)
+		if best := pgDump(t, pg, ref); got != best {
+			t.Fatalf("dumps differ (-want +got):\n%.20000s\nand from what psql restores:\n%.20000s\n%s", dumpDiff(want, got), dumpDiff(best, got), messages)
+		}
+		seen.asServer++
 	}
 	if diff := cmp.Diff(unseenByDump(t, pg, src), unseenByDump(t, pg, dst)); diff != "" {
 		t.Errorf("what pg_dump does not show differs (-want +got):\n%s", diff)
@@ -141,20 +157,17 @@ SELECT format('%s %s %s', indexrelid::regclass, indisvalid, indisready) COLLATE 
 SELECT format('%s %s', conrelid::regclass, conname) COLLATE "C" FROM pg_constraint WHERE NOT convalidated ORDER BY 1;`), "\n")
 }
 
-// failUnlessServers fails the case, unless PostgreSQL's own dump of the database does not come back either: pg_dump has
-// bugs of its own with odd definitions.
-func failUnlessServers(t caseTB, pg *servers.PG, src, want, why string) {
-	ref := pg.CreateDatabase(t)
-	raw, err := pg.Command("pg_dump", "-d", dbName(t, src)).Output()
+func dumpDiff(want, got string) string {
+	return cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n"))
+}
+
+// restoreByServer brings a database back by pg_dump and psql, and returns what could not be: they have limits of their own with odd definitions.
+func restoreByServer(t testing.TB, pg *servers.PG, src, dst string) (messages string) {
+	t.Helper()
+	dump, err := pg.Command("pg_dump", "-d", dbName(t, src)).Output()
 	if err != nil {
 		t.Fatalf("pg_dump: %v", err)
 	}
-	refused, messages := runScript(t, pg, ref, string(raw))
-	if refused > 0 {
-		t.rt.Skipf("%s\nBut pg_dump and psql can't restore it either: %s", why, messages)
-	}
-	if got := pgDump(t, pg, ref); got != want {
-		t.rt.Skipf("%s\nBut what pg_dump and psql restore differs too:\n%s", why, cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n")))
-	}
-	t.Fatalf("%s", why)
+	_, messages = runScript(t, pg, dst, string(dump))
+	return messages
 }

@@ -94,3 +94,10 @@ func (c checked) Load(ctx context.Context, p rows.Part, r io.Reader) (rows.Count
 	}
 	return got, nil
 }
+
+// Expect passes on what the target below wants to know; see [rows.Expecter].
+func (c checked) Expect(parts []rows.Part) {
+	if e, ok := c.Target.(rows.Expecter); ok {
+		e.Expect(parts)
+	}
+}
