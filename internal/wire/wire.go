@@ -29,7 +29,7 @@ func split(db string) (engine, rest string, err error) {
 		return SQLite, db, nil
 	}
 	switch strings.ToLower(scheme) {
-	case "postgres", "postgresql", "postgis", "pgsql":
+	case "postgres", "postgresql", "postgis", "pgsql", "psql": // as in DATABASE_URL of Django projects
 		return Postgres, "postgres:" + after, nil
 	case "sqlite", "sqlite3":
 		// sqlite:///a is the relative path a and sqlite:////a is /a in DATABASE_URL, as Django and SQLAlchemy have it.
