@@ -106,10 +106,14 @@ func runAsNobody(t *testing.T, job string, args ...string) {
 	if err := os.Chmod(scratch, 0o755); err != nil {
 		t.Fatal(err)
 	}
+	temp := filepath.Join(scratch, "tmp")
+	if err := errors.Join(os.MkdirAll(temp, 0o777), os.Chmod(temp, 0o777)); err != nil {
+		t.Fatal(err)
+	}
 	const nobody = 65534
 	cmd := exec.Command(program, args...)
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), jobEnv+"="+job)
+	cmd.Env = append(os.Environ(), jobEnv+"="+job, "TMPDIR="+temp)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody, Groups: []uint32{}}}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("as nobody: %v: %s", err, strings.TrimSpace(string(out)))

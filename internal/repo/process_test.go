@@ -44,7 +44,7 @@ func jobWrite(ctx context.Context, folder, _ string) error {
 	}
 	tree := s.NewTree()
 	for name, data := range newFiles() {
-		if _, err := tree.WriteFile(ctx, name, data); err != nil {
+		if _, err := storeFile(ctx, tree, name, data); err != nil {
 			return err
 		}
 		if err := step("file"); err != nil {

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -70,7 +71,7 @@ func tryBackUp(ctx context.Context, r *Repo, name string, files map[string][]byt
 	}()
 	tree := s.NewTree()
 	for name, data := range files {
-		info, err := tree.WriteFile(ctx, name, data)
+		info, err := storeFile(ctx, tree, name, data)
 		if err != nil {
 			return "", 0, err
 		}
@@ -80,6 +81,20 @@ func tryBackUp(ctx context.Context, r *Repo, name string, files map[string][]byt
 		return "", 0, err
 	}
 	return id, added, s.Commit(ctx)
+}
+
+// storeFile stores a file as a backup does: what describes it is vital, all else is data.
+func storeFile(ctx context.Context, tree *Tree, name string, data []byte) (StreamInfo, error) {
+	if name == "backup.json" {
+		return tree.WriteFile(ctx, name, data)
+	}
+	st := tree.Create(name, StreamOptions{})
+	for chunk := range slices.Chunk(data, MaxChunk) {
+		if err := st.Append(ctx, chunk); err != nil {
+			break
+		}
+	}
+	return st.Close(ctx)
 }
 
 // noise returns n bytes that don't compress.

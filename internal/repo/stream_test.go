@@ -104,11 +104,12 @@ func TestStreams(t *testing.T) {
 		for i := range plans {
 			plans[i] = genSteps(t)
 			name := fmt.Sprintf("d%d/f%d", i%2, i)
-			files[name] = bytes.Join(model(plans[i]), nil)
+			want := bytes.Join(model(plans[i]), nil)
+			files[name] = want
 			g.Go(func() error {
-				info, err := run(ctx, tree.Create(name, StreamOptions{NoCompress: i == 1}), plans[i])
-				if err == nil && info.Size != int64(len(files[name])) {
-					err = fmt.Errorf("%s: size %d, want %d", name, info.Size, len(files[name]))
+				info, err := run(ctx, tree.Create(name, StreamOptions{NoCompress: i == 1, Vital: i == 2}), plans[i])
+				if err == nil && info.Size != int64(len(want)) {
+					err = fmt.Errorf("%s: size %d, want %d", name, info.Size, len(want))
 				}
 				return err
 			})
@@ -252,7 +253,7 @@ func TestSession(t *testing.T) {
 		defer s.Abort(ctx)
 		for i := range 200 {
 			tree := s.NewTree()
-			if _, err := tree.WriteFile(ctx, "image/app.db", noise(uint64(i), 5000)); err != nil {
+			if _, err := storeFile(ctx, tree, "image/app.db", noise(uint64(i), 5000)); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := tree.Seal(ctx, entry(fmt.Sprint("db", i))); err != nil {
@@ -287,7 +288,7 @@ func TestSession(t *testing.T) {
 			t.Fatal(err)
 		}
 		tree := s.NewTree()
-		if _, err := tree.WriteFile(ctx, "a", noise(1, 50<<20)); err != nil { // more than two packs
+		if _, err := storeFile(ctx, tree, "a", noise(1, 50<<20)); err != nil { // more than two packs
 			t.Fatal(err)
 		}
 		if bytes, _, _ := r.Stats(ctx); bytes < 20<<20 {
