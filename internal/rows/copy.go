@@ -99,6 +99,13 @@ func copyParts(ctx context.Context, v View, t Target, opt CopyOptions) (Report, 
 			report.Parts = append(report.Parts, PartReport{Part: p})
 		}
 	}
+	if e, ok := t.(Expecter); ok {
+		parts := make([]Part, len(report.Parts))
+		for i := range parts {
+			parts[i] = report.Parts[i].Part
+		}
+		e.Expect(parts)
+	}
 	// Largest first: a large part begun last would keep one worker busy while the others idle.
 	order := make([]int, len(report.Parts))
 	for i := range order {

@@ -70,3 +70,9 @@ type Target interface {
 	// first one may be cancelled. It is called at most once and not after a nil Finish.
 	Abort(ctx context.Context) error
 }
+
+// An Expecter is a Target that wants to know the parts before they come. Copy calls Expect between
+// Prepare and the first Load, with all parts that it will load.
+type Expecter interface {
+	Expect(parts []Part)
+}

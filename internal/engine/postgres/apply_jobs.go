@@ -20,7 +20,9 @@ type lock struct {
 type job struct {
 	name     string
 	phase    phase
-	weight   int64 // roughly how long it takes, in bytes
+	table    qualified    // whose rows it needs; none for a foreign key
+	weight   int64        // roughly how long it takes, in rows of a simple index
+	weigh    func() int64 // finds the weight once the rows were counted
 	locks    []lock
 	parallel bool // the server may help itself to another core
 	run      func(ctx context.Context, s *session) error
@@ -45,32 +47,52 @@ func (j *job) exclusive() bool {
 // connection would be a core not used. Jobs that need a table for themselves go first, since later they
 // would have to wait until nobody else uses it; then the heaviest, since one begun last would outlast all.
 type schedule struct {
-	mu      sync.Mutex
-	changed *sync.Cond                // a job ended, or all is over
-	jobs    []job                     // not begun; guarded by mu, as all below
-	held    map[qualified]int         // by how many jobs, or exclusiveHold
-	open    map[qualified][phases]int // jobs not ended
-	running int64                     // weight of jobs begun and not ended
-	done    int
-	err     error
+	mu       sync.Mutex
+	changed  *sync.Cond                // a job was added or ended, or all is over
+	jobs     []job                     // not begun; guarded by mu, as all below
+	held     map[qualified]int         // by how many jobs, or exclusiveHold
+	open     map[qualified][phases]int // jobs not ended
+	running  int64                     // weight of jobs begun and not ended
+	complete bool                      // no jobs will be added
+	done     int
+	total    int
+	err      error
 }
 
 // exclusiveHold marks a table in held that one job has for itself.
 const exclusiveHold = -1
 
-func newSchedule(jobs []job) *schedule {
-	s := &schedule{jobs: slices.Clone(jobs), held: map[qualified]int{}, open: map[qualified][phases]int{}}
+func newSchedule(jobs ...job) *schedule {
+	s := &schedule{held: map[qualified]int{}, open: map[qualified][phases]int{}}
 	s.changed = sync.NewCond(&s.mu)
+	s.add(jobs...)
+	return s
+}
+
+// add takes more jobs in.
+func (s *schedule) add(jobs ...job) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.jobs = append(s.jobs, jobs...)
 	slices.SortStableFunc(s.jobs, func(a, b job) int {
 		return cmp.Or(cmp.Compare(a.phase, b.phase), cmp.Compare(btoi(!a.exclusive()), btoi(!b.exclusive())), cmp.Compare(b.weight, a.weight))
 	})
 	for _, j := range jobs {
 		s.countLocked(j, 1)
 	}
-	return s
+	s.total += len(jobs)
+	s.changed.Broadcast()
 }
 
-// countLocked adds n to the open jobs of j's tables. Requires s.mu to be held, or s to be new.
+// finish says that no jobs will be added, so that take need not wait for any.
+func (s *schedule) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.complete = true
+	s.changed.Broadcast()
+}
+
+// countLocked adds n to the open jobs of j's tables. Requires s.mu to be held.
 func (s *schedule) countLocked(j job, n int) {
 	for _, l := range j.locks {
 		open := s.open[l.table]
@@ -79,12 +101,12 @@ func (s *schedule) countLocked(j job, n int) {
 	}
 }
 
-// take returns the next job that can be begun, waiting for one if need be; ok is false when there
-// is none any more. alone says that the job outweighs all that can be done beside it.
+// take returns the next job that can be begun, waiting for one if need be; ok is false when none is left
+// and none will be added, or another one failed. alone says that the job outweighs all that can be done beside it.
 func (s *schedule) take() (j job, alone, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for s.err == nil && len(s.jobs) > 0 {
+	for s.err == nil && (len(s.jobs) > 0 || !s.complete) {
 		i := slices.IndexFunc(s.jobs, s.freeLocked)
 		if i < 0 {
 			s.changed.Wait()
@@ -126,8 +148,8 @@ func (s *schedule) freeLocked(j job) bool {
 	return true
 }
 
-// end gives a job's tables back.
-func (s *schedule) end(j job, err error) (done int) {
+// end gives a job's tables back, and returns how many jobs ended of how many there are.
+func (s *schedule) end(j job, err error) (done, total int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, l := range j.locks {
@@ -144,20 +166,20 @@ func (s *schedule) end(j job, err error) (done int) {
 		s.err = err
 	}
 	s.changed.Broadcast()
-	return s.done
+	return s.done, s.total
 }
 
 // maxDeadlocks is how often a job that the server ended to resolve a deadlock is tried again.
 const maxDeadlocks = 3
 
-// runJobs runs jobs on all connections of the pool.
-func (t *Target) runJobs(ctx context.Context, stage string, jobs []job) error {
-	if len(jobs) == 0 {
-		return nil
+// runJobs runs what is left of a schedule on all connections of the pool.
+func (t *Target) runJobs(ctx context.Context, stage string, s *schedule) error {
+	s.finish()
+	if s.total == s.done {
+		return s.err
 	}
-	s := newSchedule(jobs)
 	g, gctx := errgroup.WithContext(ctx)
-	for range min(t.opt.Jobs, len(jobs)) {
+	for range min(t.opt.Jobs, s.total-s.done) {
 		g.Go(func() error {
 			conn, err := t.pool.get(gctx)
 			if err != nil {
@@ -165,20 +187,28 @@ func (t *Target) runJobs(ctx context.Context, stage string, jobs []job) error {
 				return err
 			}
 			defer t.pool.put(conn)
-			for {
-				j, alone, ok := s.take()
-				if !ok {
-					return nil
-				}
-				err := t.runJob(gctx, conn, j, alone)
-				t.observe(stage, s.end(j, err), len(jobs))
-				if err != nil {
-					return err
-				}
-			}
+			return t.work(gctx, conn, stage, s)
 		})
 	}
 	return g.Wait()
+}
+
+// work runs jobs on one connection until there is none left that nobody else has taken. What
+// another connection's job failed with is reported there.
+func (t *Target) work(ctx context.Context, conn *session, stage string, s *schedule) error {
+	defer context.AfterFunc(ctx, func() { s.stop(context.Cause(ctx)) })()
+	for {
+		j, alone, ok := s.take()
+		if !ok {
+			return context.Cause(ctx)
+		}
+		err := t.runJob(ctx, conn, j, alone)
+		done, total := s.end(j, err)
+		t.observe(stage, done, total)
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // stop makes take end.

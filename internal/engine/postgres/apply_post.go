@@ -142,21 +142,16 @@ func (t *Target) buildJob(group []statement, tablespace string) job {
 			break
 		}
 	}
-	weight := t.weigh(table) + 1
-	if lower := strings.ToLower(group[0].text); strings.Contains(lower, " using gin ") || strings.Contains(lower, " using gist ") {
-		weight *= 4 // as measured, give or take
-	}
 	locks := []lock{{table, group[0].Type == "CONSTRAINT" || len(group) > 1}}
 	if top := t.top(table); top != table {
 		locks = append(locks, lock{top, false}) // for what needs the whole tree
 	}
 	return job{
-		name: group[0].heading.String(), weight: weight, locks: locks, parallel: true,
+		name: group[0].heading.String(), table: table, locks: locks, parallel: true,
+		weigh: func() int64 { return t.indexCost(table, list) },
 		run: func(ctx context.Context, s *session) error {
-			if tablespace != "" {
-				if err := s.exec(ctx, tablespace); err != nil {
-					return explainIn(ctx, err)
-				}
+			if err := s.exec(ctx, cmp.Or(tablespace, "SET default_tablespace = ''")); err != nil {
+				return explainIn(ctx, err)
 			}
 			a := applier{t: t, conn: s}
 			return a.quietly(ctx, group)
@@ -167,18 +162,25 @@ func (t *Target) buildJob(group []statement, tablespace string) job {
 // foreignJob makes a job of a foreign key, which needs both of its tables for itself.
 func (t *Target) foreignJob(group []statement) job {
 	var locks []lock
-	var weight int64 = 1
+	var tables []qualified
 	list := tokens(group[0].text)
 	for i := range list {
 		q, ok := qualifiedAt(list, i)
 		if ok && i > 0 && (list[i-1].is("only") || list[i-1].is("table") || list[i-1].is("references")) {
 			// A key of a partitioned table locks its partitions: the topmost table stands for all.
 			locks = append(locks, lock{t.top(q), true})
-			weight += t.weigh(q)
+			tables = append(tables, q)
 		}
 	}
 	return job{
-		name: group[0].heading.String(), phase: linking, weight: weight, locks: locks,
+		name: group[0].heading.String(), phase: linking, locks: locks,
+		weigh: func() (cost int64) {
+			for _, q := range tables {
+				_, c := t.counted(q)
+				cost += c.Rows
+			}
+			return cost
+		},
 		run: func(ctx context.Context, s *session) error {
 			a := applier{t: t, conn: s}
 			return a.quietly(ctx, group)
@@ -200,16 +202,64 @@ func (a *applier) quietly(ctx context.Context, group []statement) error {
 	return nil
 }
 
-// weigh returns the bytes of row text that were loaded into a table.
-func (t *Target) weigh(q qualified) int64 {
+// counted finds a table of the backup, nil when it is none of them, and what was loaded into it.
+func (t *Target) counted(q qualified) (*rows.Table, rows.Count) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for table, c := range t.loaded {
-		if table.Name == q.name && table.Schema == q.schema {
-			return c.Bytes
-		}
+	i := slices.IndexFunc(t.schema.Tables, func(s *rows.Table) bool { return s.Schema == q.schema && s.Name == q.name })
+	if i < 0 {
+		return nil, rows.Count{}
 	}
-	return 0
+	return t.schema.Tables[i], t.loaded[t.schema.Tables[i]]
+}
+
+// indexCost says how long an index takes to build, in units of one row of a B-tree on a number. The
+// factors are rough measurements; they only decide what is begun first.
+func (t *Target) indexCost(table qualified, definition []token) int64 {
+	found, c := t.counted(table)
+	if found == nil || c.Rows == 0 {
+		return 0
+	}
+	method := "btree"
+	cost, first := int64(0), true
+	for i, tok := range definition {
+		if i > 0 && definition[i-1].is("using") && tok.name() != "index" {
+			method = tok.name()
+		}
+		if i == 0 || definition[i-1].text != "(" && definition[i-1].text != "," {
+			continue
+		}
+		kind := rows.Other // an expression
+		if k := slices.IndexFunc(found.Columns, func(col rows.Column) bool { return col.Name == tok.name() }); k >= 0 {
+			kind = found.Columns[k].Type
+		}
+		if first {
+			cost = firstCost(method, kind)
+		} else {
+			cost += firstCost(method, kind) / 2
+		}
+		first = false
+	}
+	return c.Rows*cost/10 + 1
+}
+
+// firstCost is the cost of an index on a column, in tenths.
+func firstCost(method string, kind rows.Type) int64 {
+	switch method {
+	case "gin":
+		if cost, ok := map[rows.Type]int64{rows.JSON: 70, rows.Array: 20, rows.Text: 200}[kind]; ok {
+			return cost
+		}
+		return 80
+	case "gist", "spgist":
+		return 100
+	case "brin":
+		return 3
+	}
+	if cost, ok := map[rows.Type]int64{rows.Text: 60, rows.Decimal: 20, rows.Other: 30, rows.Enum: 15, rows.UUID: 15}[kind]; ok {
+		return cost
+	}
+	return 10
 }
 
 // top returns the partitioned table that a partition belongs to in the end.
@@ -228,64 +278,6 @@ func (t *Target) top(q qualified) qualified {
 	return q
 }
 
-// finishFull runs all that comes after the rows.
-func (t *Target) finishFull(ctx context.Context) error {
-	if !t.opt.SchemaOnly {
-		if err := t.setSequences(ctx, t.main, t.schema.Sequences); err != nil {
-			return err
-		}
-	}
-	p := t.planPost(t.script.post)
-	t.pool.prepare(func(ctx context.Context, s *session) error {
-		a := applier{t: t, conn: s}
-		return a.quietly(ctx, p.settings)
-	})
-	serial := func(stage string, list []statement) error {
-		a := applier{t: t, conn: t.main, stage: stage}
-		return a.run(ctx, append(slices.Clone(p.settings), list...))
-	}
-	if err := serial("statistics", p.stats); err != nil {
-		return err
-	}
-	jobs := append(p.builds, t.analyzeJobs(false)...)
-	if len(p.attach) == 0 {
-		// No key refers to a partitioned table, whose own key is complete once indexes are attached.
-		jobs = append(jobs, p.foreign...)
-		p.foreign = nil
-	}
-	if err := t.runJobs(ctx, "indexes", jobs); err != nil {
-		return err
-	}
-	if err := serial("index attachments", p.attach); err != nil {
-		return err
-	}
-	if err := t.runJobs(ctx, "foreign keys", p.foreign); err != nil {
-		return err
-	}
-	if err := serial("triggers and rules", p.rest); err != nil {
-		return err
-	}
-	if err := t.runJobs(ctx, "statistics of materialized views", t.analyzeJobs(true)); err != nil {
-		return err
-	}
-	if err := serial("event triggers", p.last); err != nil {
-		return err
-	}
-	if t.did == created {
-		if err := t.dress(ctx); err != nil {
-			return err
-		}
-	}
-	return t.flushDisk(ctx)
-}
-
-// flushDisk makes what was committed without waiting durable: a commit that waits for its own
-// record waits for all before it.
-func (t *Target) flushDisk(ctx context.Context) error {
-	err := t.main.exec(ctx, `SET synchronous_commit = on; BEGIN; SELECT pg_catalog.pg_current_xact_id(); COMMIT`)
-	return fail.Op(explainIn(ctx, err), "write to disk")
-}
-
 // analyzeJobs gathers statistics: of tables that got rows, or of materialized views. A partitioned
 // table's statistics come with its partitions', so of a tree the top is enough.
 func (t *Target) analyzeJobs(views bool) []job {
@@ -293,10 +285,11 @@ func (t *Target) analyzeJobs(views bool) []job {
 	if t.opt.SchemaOnly {
 		return nil
 	}
-	for table, bytes := range t.analyzable(views) {
+	for table, n := range t.analyzable(views) {
 		q := qualified{table.Schema, table.Name}
 		jobs = append(jobs, job{
-			name: table.String(), phase: analyzing, weight: bytes/16 + 1, locks: []lock{{q, true}},
+			name: table.String(), phase: analyzing, table: q, locks: []lock{{q, true}},
+			weight: 3 * min(n, sampled),
 			run: func(ctx context.Context, s *session) error {
 				err := s.exec(ctx, "ANALYZE "+quoteTable(table))
 				if isState(err, "42501") { // an extension's table, say; autovacuum will do it
@@ -310,6 +303,10 @@ func (t *Target) analyzeJobs(views bool) []job {
 	return jobs
 }
 
+// sampled is from how many rows on an ANALYZE takes no longer, or little.
+const sampled = 300_000
+
+// analyzable returns the tables to be analyzed, and how many rows they got.
 func (t *Target) analyzable(views bool) map[*rows.Table]int64 {
 	pick := map[*rows.Table]int64{}
 	for _, table := range t.schema.Tables {
@@ -332,7 +329,7 @@ func (t *Target) analyzable(views bool) map[*rows.Table]int64 {
 				table = root
 			}
 		}
-		pick[table] += c.Bytes
+		pick[table] += c.Rows
 	}
 	return pick
 }

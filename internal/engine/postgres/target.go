@@ -54,6 +54,7 @@ type Target struct {
 	script   *definitions // definitions; nil for data only
 	public   publicState
 	had      string // what --clean or --create removed, in words
+	full     *full  // one of both, once Prepare returned nil
 	single   *single
 	lockWait string // of a partial restore; a test shortens it
 	known    known
@@ -144,25 +145,26 @@ func (t *Target) Prepare(ctx context.Context, s *rows.Schema, native fs.FS) erro
 	}
 	t.did = max(t.did, filling)
 	a := applier{t: t, conn: t.main, stage: "definitions"}
-	if err := a.run(ctx, t.script.pre); err != nil {
-		return fail.Op(err, "restore into %s", t.where)
+	err := a.run(ctx, t.script.pre)
+	if err == nil {
+		t.full = t.newFull()
+		err = t.full.serial(ctx, "extended statistics", t.full.plan.stats)
 	}
-	return nil
+	return fail.Op(err, "restore into %s", t.where)
 }
 
 // Load copies one part's rows into its table, counting them on the way, and compares the
-// count with the server's.
+// count with the server's. In a full restore a Load may stay to build indexes when no part is left
+// to be begun; what goes wrong there is its error, too.
 func (t *Target) Load(ctx context.Context, p rows.Part, r io.Reader) (rows.Count, error) {
 	if t.opt.SchemaOnly {
 		return rows.Count{}, nil
 	}
-	var c rows.Count
-	var err error
-	if t.single != nil {
-		c, err = t.single.load(ctx, p, r)
-	} else {
-		c, err = t.loadPart(ctx, p, r)
+	if t.single == nil {
+		c, err := t.full.load(ctx, p, func(s *session) (rows.Count, error) { return load(ctx, s, p, r) })
+		return c, fail.Op(explainIn(ctx, err), "restore into %s", t.where)
 	}
+	c, err := t.single.load(ctx, p, r)
 	if err != nil {
 		return c, fail.Op(explainIn(ctx, err), "load rows of %s, part %d", p.Table, p.Number)
 	}
@@ -172,15 +174,6 @@ func (t *Target) Load(ctx context.Context, p rows.Part, r io.Reader) (rows.Count
 	return c, nil
 }
 
-func (t *Target) loadPart(ctx context.Context, p rows.Part, r io.Reader) (rows.Count, error) {
-	s, err := t.pool.get(ctx)
-	if err != nil {
-		return rows.Count{}, err
-	}
-	defer t.pool.put(s)
-	return load(ctx, s, p, r)
-}
-
 // Finish sets sequences, builds indexes and constraints, and creates everything else that
 // must not be there while rows are loaded.
 func (t *Target) Finish(ctx context.Context) error {
@@ -188,7 +181,7 @@ func (t *Target) Finish(ctx context.Context) error {
 	if t.single != nil {
 		err = t.single.finish(ctx)
 	} else {
-		err = t.finishFull(ctx)
+		err = t.full.finish(ctx)
 	}
 	if err != nil {
 		return fail.Op(err, "restore into %s", t.where)

@@ -319,6 +319,12 @@ func TestTarget_fails(t *testing.T) {
 				}
 			})
 		}
+	})
+}
+
+// TestTarget_fails_and_had_changed_more breaks a restore that did not find an empty database.
+func TestTarget_fails_and_had_changed_more(t *testing.T) {
+	onEach(t, func(t *testing.T, pg *servers.PG) {
 		t.Run("and_a_created_database_is_gone", func(t *testing.T) {
 			name := nameOf(t, pg.CreateDatabase(t))
 			pg.SQL(t, "postgres", `DROP DATABASE "`+name+`"`)

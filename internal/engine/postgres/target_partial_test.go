@@ -42,24 +42,30 @@ const family = `
 	INSERT INTO app.ev SELECT i, date '2024-06-01' + i FROM generate_series(1, 400) i;
 	REFRESH MATERIALIZED VIEW app.names;`
 
-// TestTarget_partial restores some tables into databases that hold other things.
-func TestTarget_partial(t *testing.T) {
+func partial() TargetOptions { return TargetOptions{Partial: true} }
+func replace() TargetOptions { return TargetOptions{Partial: true, Clean: true} }
+
+// onFamily runs a test with a database made by family, and a function that makes another one and changes it.
+func onFamily(t *testing.T, test func(t *testing.T, pg *servers.PG, source string, copyOf func(*testing.T, string) string)) {
 	onEach(t, func(t *testing.T, pg *servers.PG) {
 		source := pg.CreateDatabase(t)
 		pg.SQL(t, source, family)
-		copyOf := func(t *testing.T, then string) string {
+		test(t, pg, source, func(t *testing.T, then string) string {
 			t.Helper()
 			db := pg.CreateDatabase(t)
 			pg.SQL(t, db, family+then)
 			return db
-		}
-		partial := TargetOptions{Partial: true}
-		replace := TargetOptions{Partial: true, Clean: true}
+		})
+	})
+}
 
+// TestTarget_partial_creates makes tables that do not exist, in databases that hold other things.
+func TestTarget_partial_creates(t *testing.T) {
+	onFamily(t, func(t *testing.T, pg *servers.PG, source string, copyOf func(*testing.T, string) string) {
 		t.Run("creates_a_table_with_all_it_needs", func(t *testing.T) {
 			db := pg.CreateDatabase(t)
 			pg.SQL(t, db, `CREATE TABLE unrelated (a int); INSERT INTO unrelated VALUES (1)`)
-			target, _, err := transfer(t, pg, source, db, partial, "app.parent", "app.child")
+			target, _, err := transfer(t, pg, source, db, partial(), "app.parent", "app.child")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -74,35 +80,35 @@ func TestTarget_partial(t *testing.T) {
 		})
 		t.Run("puts_a_table_back_that_was_dropped", func(t *testing.T) {
 			db := copyOf(t, `DROP TABLE app.child`)
-			if _, _, err := transfer(t, pg, source, db, partial, "app.child"); err != nil {
+			if _, _, err := transfer(t, pg, source, db, partial(), "app.child"); err != nil {
 				t.Fatal(err)
 			}
 			sameDump(t, pg, source, db)
 		})
 		t.Run("attaches_a_partition_to_the_table_it_belongs_to", func(t *testing.T) {
 			db := copyOf(t, `DROP TABLE app.ev1`)
-			if _, _, err := transfer(t, pg, source, db, partial, "app.ev1"); err != nil {
+			if _, _, err := transfer(t, pg, source, db, partial(), "app.ev1"); err != nil {
 				t.Fatal(err)
 			}
 			sameDump(t, pg, source, db)
 		})
 		t.Run("makes_a_whole_tree_of_partitions", func(t *testing.T) {
 			db := copyOf(t, `DROP TABLE app.ev`)
-			if _, _, err := transfer(t, pg, source, db, partial, "app.ev", "app.ev1", "app.ev2"); err != nil {
+			if _, _, err := transfer(t, pg, source, db, partial(), "app.ev", "app.ev1", "app.ev2"); err != nil {
 				t.Fatal(err)
 			}
 			sameDump(t, pg, source, db)
 		})
 		t.Run("makes_a_materialized_view", func(t *testing.T) {
 			db := copyOf(t, `DROP MATERIALIZED VIEW app.names`)
-			if _, _, err := transfer(t, pg, source, db, partial, "app.names"); err != nil {
+			if _, _, err := transfer(t, pg, source, db, partial(), "app.names"); err != nil {
 				t.Fatal(err)
 			}
 			sameDump(t, pg, source, db)
 		})
 		t.Run("leaves_out_a_key_to_a_table_that_is_not_there", func(t *testing.T) {
 			db := pg.CreateDatabase(t)
-			target, _, err := transfer(t, pg, source, db, partial, "app.child")
+			target, _, err := transfer(t, pg, source, db, partial(), "app.child")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -113,15 +119,12 @@ func TestTarget_partial(t *testing.T) {
 				t.Errorf("got %s rows", got)
 			}
 		})
-		t.Run("refuses_tables_with_rows", func(t *testing.T) {
-			db := copyOf(t, `DELETE FROM app.child WHERE false; UPDATE app.parent SET name = name || '!'`)
-			before := dump(t, pg, db)
-			_, _, err := transfer(t, pg, source, db, partial, "app.parent", "app.child")
-			if fail.KindOf(err) != fail.Exists || !strings.Contains(err.Error(), "app.parent, app.child") && !strings.Contains(err.Error(), "app.child, app.parent") {
-				t.Errorf("got %v", err)
-			}
-			unchanged(t, before, dump(t, pg, db))
-		})
+	})
+}
+
+// TestTarget_partial_replaces puts rows into tables that exist.
+func TestTarget_partial_replaces(t *testing.T) {
+	onFamily(t, func(t *testing.T, pg *servers.PG, source string, copyOf func(*testing.T, string) string) {
 		t.Run("replaces_rows_whatever_keys_and_triggers_say", func(t *testing.T) {
 			db := copyOf(t, `
 				COMMENT ON CONSTRAINT child_parent_fkey ON app.child IS 'kept';
@@ -131,24 +134,15 @@ func TestTarget_partial(t *testing.T) {
 			want := throughPsql(t, pg, pg, db)
 			pg.SQL(t, db, `ALTER TABLE app.child DISABLE TRIGGER ALL; UPDATE app.child SET p = 7; DELETE FROM app.child WHERE id < 50; ALTER TABLE app.child ENABLE TRIGGER no_insert;
 				ALTER TABLE app.child ENABLE TRIGGER ALL; ALTER TABLE app.child ENABLE ALWAYS TRIGGER no_delete; INSERT INTO app.parent (name) VALUES ('new')`)
-			if _, _, err := transfer(t, pg, source, db, replace, "app.child", "app.parent"); err != nil {
+			if _, _, err := transfer(t, pg, source, db, replace(), "app.child", "app.parent"); err != nil {
 				t.Fatal(err)
 			}
 			sameDump(t, pg, want, db)
 		})
-		t.Run("names_who_references_what_would_be_emptied", func(t *testing.T) {
-			db := copyOf(t, ``)
-			before := dump(t, pg, db)
-			_, _, err := transfer(t, pg, source, db, replace, "app.parent", "app.child")
-			if fail.KindOf(err) != fail.Exists || !strings.Contains(err.Error(), "app.other references app.parent") {
-				t.Errorf("got %v", err)
-			}
-			unchanged(t, before, dump(t, pg, db))
-		})
 		t.Run("keeps_the_old_rows_when_it_fails", func(t *testing.T) {
 			db := copyOf(t, `ALTER TABLE app.child ADD CHECK (p < 100) NOT VALID`)
 			before := dump(t, pg, db)
-			_, _, err := transfer(t, pg, source, db, replace, "app.child")
+			_, _, err := transfer(t, pg, source, db, replace(), "app.child")
 			if err == nil || !strings.Contains(err.Error(), "load rows of app.child") {
 				t.Errorf("got %v", err)
 			}
@@ -157,20 +151,50 @@ func TestTarget_partial(t *testing.T) {
 		t.Run("checks_keys_before_it_commits", func(t *testing.T) {
 			db := copyOf(t, `DROP TABLE app.child; DELETE FROM app.other WHERE id > 5; DELETE FROM app.parent WHERE id > 5`)
 			before := dump(t, pg, db)
-			_, _, err := transfer(t, pg, source, db, partial, "app.child")
+			_, _, err := transfer(t, pg, source, db, partial(), "app.child")
 			if err == nil || !strings.Contains(err.Error(), "child_parent_fkey") {
+				t.Errorf("got %v", err)
+			}
+			unchanged(t, before, dump(t, pg, db))
+		})
+	})
+}
+
+// TestTarget_partial_refuses leaves a database alone.
+func TestTarget_partial_refuses(t *testing.T) {
+	onFamily(t, func(t *testing.T, pg *servers.PG, source string, copyOf func(*testing.T, string) string) {
+		t.Run("refuses_tables_with_rows", func(t *testing.T) {
+			db := copyOf(t, `DELETE FROM app.child WHERE false; UPDATE app.parent SET name = name || '!'`)
+			before := dump(t, pg, db)
+			_, _, err := transfer(t, pg, source, db, partial(), "app.parent", "app.child")
+			if fail.KindOf(err) != fail.Exists || !strings.Contains(err.Error(), "app.parent, app.child") && !strings.Contains(err.Error(), "app.child, app.parent") {
+				t.Errorf("got %v", err)
+			}
+			unchanged(t, before, dump(t, pg, db))
+		})
+		t.Run("names_who_references_what_would_be_emptied", func(t *testing.T) {
+			db := copyOf(t, ``)
+			before := dump(t, pg, db)
+			_, _, err := transfer(t, pg, source, db, replace(), "app.parent", "app.child")
+			if fail.KindOf(err) != fail.Exists || !strings.Contains(err.Error(), "app.other references app.parent") {
 				t.Errorf("got %v", err)
 			}
 			unchanged(t, before, dump(t, pg, db))
 		})
 		t.Run("needs_the_columns", func(t *testing.T) {
 			db := copyOf(t, `TRUNCATE app.child; ALTER TABLE app.child DROP COLUMN n`)
-			_, _, err := transfer(t, pg, source, db, partial, "app.child")
+			_, _, err := transfer(t, pg, source, db, partial(), "app.child")
 			if fail.KindOf(err) != fail.Mismatch || !strings.Contains(err.Error(), `app.child has no column "n"`) {
 				t.Errorf("got %v", err)
 			}
 		})
 		t.Run("does_not_wait_forever_for_a_lock", func(t *testing.T) { waitsForLock(t, pg, source, copyOf(t, ``)) })
+	})
+}
+
+// TestTarget_partial_modes restores rows or definitions only.
+func TestTarget_partial_modes(t *testing.T) {
+	onFamily(t, func(t *testing.T, pg *servers.PG, source string, copyOf func(*testing.T, string) string) {
 		t.Run("rows_only", func(t *testing.T) { rowsOnly(t, pg, source, copyOf) })
 		t.Run("definitions_only", func(t *testing.T) { definitionsOnly(t, pg, source) })
 	})
