@@ -16,7 +16,7 @@ import (
 const (
 	hintSpace  = "free some space on the repository's disk, or give back space of forgotten backups: holdfast prune"
 	hintDenied = "the repository's folder must be readable and writable for this user"
-	hintRepair = "holdfast check --repair rebuilds what can be rebuilt"
+	hintRepair = "holdfast repair rebuilds what can be rebuilt"
 	hintInit   = "holdfast init makes a repository"
 )
 
