@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -36,6 +35,12 @@ psql's: users, public.users, 'log_*', '"Odd Name"'.`,
 			} else {
 				a.warnOfPasswords(list)
 			}
+			if plain(opt.Name) != opt.Name {
+				return fail.New(fail.Usage, "use printable characters", "--name %q", opt.Name)
+			}
+			if err := checkJobs(opt.Jobs); err != nil {
+				return err
+			}
 			if opt.Name != "" && len(list) > 1 {
 				return fail.New(fail.Usage, "back up one database a command when you name it", "--name with %d databases", len(list))
 			}
@@ -59,8 +64,8 @@ psql's: users, public.users, 'log_*', '"Odd Name"'.`,
 // warnOfPasswords says so when a password is visible to everybody who may list processes.
 func (a *app) warnOfPasswords(databases []string) {
 	for _, db := range databases {
-		if u, err := url.Parse(db); err == nil && u.User != nil {
-			if _, has := u.User.Password(); has {
+		if u, err := url.Parse(db); err == nil {
+			if _, has := u.User.Password(); has || u.Query().Has("password") {
 				a.warn("a password on the command line can be seen by other users of this machine: use ~/.pgpass, PGPASSWORD or DATABASE_URL")
 				return
 			}
@@ -72,30 +77,30 @@ func (a *app) backup(ctx context.Context, databases []string, opt wire.SourceOpt
 	return a.withStore(ctx, func(s *backup.Store) error {
 		p := a.newProgress()
 		defer p.stop()
-		run := s.NewRun(backup.RunOptions{Jobs: opt.Jobs, Version: version, Observer: p.observer()})
-		defer func() { _ = run.Abort(context.WithoutCancel(ctx)) }()
-		var done []backup.Backup
+		var notes []string
 		var errs []error
+		name := ""
+		run := s.NewRun(backup.RunOptions{Jobs: opt.Jobs, Version: version, Observer: p.observer(), Note: func(n string) { notes = append(notes, name+": "+n) }})
+		defer func() { _ = run.Abort(context.WithoutCancel(ctx)) }()
 		for _, db := range databases {
-			b, err := backupOne(ctx, run, db, opt)
-			if err != nil {
-				errs = append(errs, fail.Op(err, "back up %s", shortName(db)))
-			} else {
-				done = append(done, b)
+			name = shortName(db)
+			if _, err := backupOne(ctx, run, db, opt); err != nil {
+				errs = append(errs, fail.Op(err, "back up %s", name))
 			}
 			if ctx.Err() != nil {
 				break
 			}
 		}
-		if ctx.Err() != nil { // a stop asked for leaves nothing that is not committed yet
-			p.stop()
-			return errors.Join(errs...)
-		}
-		if _, err := run.Commit(ctx); err != nil {
-			return errors.Join(append(errs, err)...)
+		if ctx.Err() == nil { // a stop asked for leaves nothing that is not committed yet
+			if err := run.Commit(ctx); err != nil {
+				errs = append(errs, err)
+			}
 		}
 		p.stop()
-		for _, b := range done {
+		for _, n := range notes {
+			a.warn(n)
+		}
+		for _, b := range run.Done() {
 			if err := a.printBackup(b); err != nil {
 				return err
 			}
@@ -117,7 +122,7 @@ func (a *app) printBackup(b backup.Backup) error {
 	if a.json {
 		return a.object(b)
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s  %s  %s in %s, %s, %s new, %s\n", b.ID.Short(), b.Name, plural(b.Rows, "row"),
+	_, err := fmt.Fprintf(a.stdout, "%s  %s  %s in %s, %s, %s new, %s\n", b.ID.Short(), plain(b.Name), plural(b.Rows, "row"),
 		plural(int64(b.Tables), "table"), bytesText(b.Size), bytesText(b.NewBytes), secondsText(b.Seconds))
 	return err
 }
@@ -125,8 +130,7 @@ func (a *app) printBackup(b backup.Backup) error {
 // shortName is a database's name for messages: never a URL, which may hold a password.
 func shortName(db string) string {
 	if name, err := wire.Name(db); err == nil {
-		return name
+		return plain(name)
 	}
-	scheme, _, _ := strings.Cut(db, ":")
-	return scheme
+	return "the database"
 }

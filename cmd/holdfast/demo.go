@@ -170,7 +170,7 @@ func (d *demo) backUp(ctx context.Context, s *backup.Store) (backup.Backup, erro
 	if err != nil {
 		return b, err
 	}
-	if _, err := run.Commit(ctx); err != nil {
+	if err := run.Commit(ctx); err != nil {
 		return b, err
 	}
 	return b, d.printBackup(b)

@@ -2,7 +2,11 @@ package main
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
 // bytesText writes a number of bytes for people: 1.4 GB. Units are powers of 1000, as disks are sold.
@@ -51,3 +55,38 @@ func secondsText(s float64) string {
 
 // timeText writes an instant in local time.
 func timeText(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05") }
+
+// plain makes control characters visible as \xNN or \uNNNN. Names in a database are anybody's, and a terminal obeys some.
+func plain(s string) string {
+	if !strings.ContainsFunc(s, unicode.IsControl) {
+		return s
+	}
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case !unicode.IsControl(r):
+			b.WriteRune(r)
+		case r < 0x100:
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return b.String()
+}
+
+// plainLines is plain for texts of several lines.
+func plainLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, l := range lines {
+		lines[i] = plain(l)
+	}
+	return strings.Join(lines, "\n")
+}
+
+func checkJobs(n int) error {
+	if n < 1 {
+		return fail.New(fail.Usage, "use 1 or more", "--jobs %d", n)
+	}
+	return nil
+}

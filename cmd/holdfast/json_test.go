@@ -114,7 +114,7 @@ func jsonFields(t *testing.T, typ reflect.Type, fields map[string]string) {
 	for f := range typ.Fields() {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case name == "-":
+		case name == "-" || !f.IsExported() && !f.Anonymous:
 		case f.Anonymous && name == "":
 			jsonFields(t, f.Type, fields)
 		case name == "":

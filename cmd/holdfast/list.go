@@ -56,7 +56,7 @@ func (a *app) list(ctx context.Context, s *backup.Store, names []string) error {
 			if b.Partial {
 				state += ", partial"
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", b.ID.Short(), b.Name, b.Engine, timeText(b.TakenAt),
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\n", b.ID.Short(), plain(b.Name), b.Engine, timeText(b.TakenAt),
 				secondsText(b.Seconds), bytesText(b.Size), bytesText(b.NewBytes), b.Tables, countText(b.Rows), state)
 		}
 	})
@@ -86,7 +86,7 @@ func (a *app) show(d backup.Detail) error {
 	o := d.Manifest.Origin()
 	err := a.table(func(w io.Writer) {
 		line := func(key, format string, args ...any) {
-			if text := fmt.Sprintf(format, args...); text != "" {
+			if text := plain(fmt.Sprintf(format, args...)); text != "" {
 				fmt.Fprintf(w, "%s\t%s\n", key, text)
 			}
 		}
@@ -121,7 +121,7 @@ func showTables(w io.Writer, m *backup.Manifest) {
 	if m.Image != nil {
 		fmt.Fprintln(w, "TABLE\tROWS")
 		for _, t := range m.Image.Tables {
-			fmt.Fprintf(w, "%s\t%s\n", t.Name, countText(t.Rows))
+			fmt.Fprintf(w, "%s\t%s\n", plain(t.Name), countText(t.Rows))
 		}
 		return
 	}
@@ -129,7 +129,7 @@ func showTables(w io.Writer, m *backup.Manifest) {
 	fmt.Fprintln(w, "TABLE\tKIND\tCOLUMNS\tROWS\tBYTES")
 	for _, t := range m.Schema.Tables {
 		c := sums[t.String()]
-		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", t, t.Kind, len(t.Columns), countText(c.Rows), bytesText(c.Bytes))
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", plain(t.String()), t.Kind, len(t.Columns), countText(c.Rows), bytesText(c.Bytes))
 	}
 }
 

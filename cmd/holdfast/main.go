@@ -74,11 +74,11 @@ func (a *app) report(err error) {
 	}
 	fmt.Fprintf(a.stderr, "holdfast: error: %s\n", oneLine(err.Error()))
 	if hint := fail.HintOf(err); hint != "" && kind != fail.Interrupted {
-		fmt.Fprintf(a.stderr, "holdfast: hint: %s\n", hint)
+		fmt.Fprintf(a.stderr, "holdfast: hint: %s\n", plain(hint))
 	}
 }
 
-// oneLine indents the further lines of joined errors.
+// oneLine indents the further lines of joined errors, and shows control characters.
 func oneLine(s string) string {
-	return strings.ReplaceAll(strings.TrimRight(s, "\n"), "\n", "\n  ")
+	return strings.ReplaceAll(plainLines(strings.TrimRight(s, "\n")), "\n", "\n  ")
 }

@@ -153,6 +153,7 @@ func TestTexts(t *testing.T) {
 	for _, tt := range []struct{ got, want string }{
 		{bytesText(0), "0 B"}, {bytesText(999), "999 B"}, {bytesText(1000), "1.0 kB"}, {bytesText(999_999), "1.0 MB"}, {bytesText(1_449_000_000), "1.4 GB"},
 		{countText(0), "0"}, {countText(999), "999"}, {countText(1000), "1,000"}, {countText(-1234567), "-1,234,567"},
+		{plain("Grüße"), "Grüße"}, {plain("a\x1b[31m\nb\u0085"), `a\x1b[31m\x0ab\x85`},
 		{plural(1, "row"), "1 row"}, {plural(2000, "row"), "2,000 rows"},
 		{secondsText(0.25), "0.2s"}, {secondsText(12.3), "12s"}, {secondsText(200), "3m20s"}, {secondsText(7500), "2h05m"},
 	} {

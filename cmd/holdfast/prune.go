@@ -61,7 +61,7 @@ func (a *app) printDecisions(done backup.Pruned, dryRun bool) error {
 				verdict = "remove"
 				removed++
 			}
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", verdict, d.Backup.ID.Short(), d.Backup.Name, timeText(d.Backup.TakenAt), d.Reason)
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", verdict, d.Backup.ID.Short(), plain(d.Backup.Name), timeText(d.Backup.TakenAt), d.Reason)
 		}
 	})
 	if err != nil {

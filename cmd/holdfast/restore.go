@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -53,11 +54,20 @@ func (a *app) restore(ctx context.Context, name string, f restoreFlags) error {
 	if f.opt.SchemaOnly && f.opt.DataOnly {
 		return fail.New(fail.Usage, "leave both out to restore everything", "--schema-only together with --data-only")
 	}
+	if err := checkJobs(f.opt.Jobs); err != nil {
+		return err
+	}
 	a.warnOfPasswords([]string{f.to})
 	return a.withStore(ctx, func(s *backup.Store) error {
 		b, err := s.Find(ctx, name)
 		if err != nil {
 			return err
+		}
+		// What is emptied for it must be worth it; who names the backup by its id knows.
+		whole := f.opt.Tables.Empty()
+		if bad := b.State == backup.Damaged || b.Partial && whole; f.target.Clean && bad && strings.HasPrefix(name, "latest") {
+			return fail.New(fail.Incomplete, "name it by its id "+b.ID.Short()+" to do it all the same, or restore tables with --table",
+				"empty %s for %s: that backup is %s", shortName(f.to), name, orPartial(b))
 		}
 		p := a.newProgress()
 		defer p.stop()
@@ -80,8 +90,15 @@ func (a *app) restore(ctx context.Context, name string, f restoreFlags) error {
 		if a.json {
 			return a.object(done)
 		}
-		_, err = fmt.Fprintf(a.stdout, "Restored %s (%s of %s) to %s: %s, %s, %s in %s; all compared with the backup.\n", b.ID.Short(), b.Name, timeText(b.TakenAt),
+		_, err = fmt.Fprintf(a.stdout, "Restored %s (%s of %s) to %s: %s, %s, %s in %s; all compared with the backup.\n", b.ID.Short(), plain(b.Name), timeText(b.TakenAt),
 			shortName(f.to), plural(int64(done.Tables), "table"), plural(done.Rows, "row"), bytesText(done.Bytes), secondsText(done.Seconds))
 		return err
 	})
+}
+
+func orPartial(b backup.Backup) string {
+	if b.State == backup.Damaged {
+		return "damaged"
+	}
+	return "a part of its database"
 }

@@ -27,6 +27,9 @@ shown by list. What is damaged is named by backup and table, and the exit code i
 			if err != nil {
 				return err
 			}
+			if err := checkJobs(jobs); err != nil {
+				return err
+			}
 			if all == (len(list) > 0) {
 				return fail.New(fail.Usage, "holdfast verify BACKUP, or --all", "name backups or use --all, one of the two")
 			}
@@ -75,12 +78,16 @@ func (a *app) verify(ctx context.Context, names []string, opt backup.VerifyOptio
 			if d.Table != "" {
 				what = "table " + d.Table + " (" + d.Path + ")"
 			}
-			fmt.Fprintf(a.stdout, "%s: %s: %s\n", d.Backup.Short(), what, d.Reason)
+			fmt.Fprintf(a.stdout, "%s: %s: %s\n", d.Backup.Short(), plain(what), plain(d.Reason))
 		}
 		if err := v.Err(); err != nil {
 			return err
 		}
-		_, err = fmt.Fprintf(a.stdout, "%s verified: %s in %s read back in %s, all well.\n", plural(int64(v.Backups), "backup"),
+		did := "verified"
+		if v.Percent < 100 {
+			did = "sampled, not verified"
+		}
+		_, err = fmt.Fprintf(a.stdout, "%s %s: %s in %s read back in %s, all well.\n", plural(int64(v.Backups), "backup"), did,
 			bytesText(v.Bytes), plural(int64(v.Chunks), "chunk"), secondsText(v.Seconds))
 		return err
 	})
@@ -89,7 +96,11 @@ func (a *app) verify(ctx context.Context, names []string, opt backup.VerifyOptio
 // pick finds the named backups; no name means all.
 func (a *app) pick(ctx context.Context, s *backup.Store, names []string) ([]backup.Backup, error) {
 	if len(names) == 0 {
-		return s.List(ctx)
+		list, err := s.List(ctx)
+		if err == nil && len(list) == 0 {
+			err = fail.New(fail.NotFound, "holdfast backup DATABASE makes one", "the repository holds no backup")
+		}
+		return list, err
 	}
 	var picked []backup.Backup
 	for _, name := range names {

@@ -3,6 +3,8 @@ package backup
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -18,6 +20,7 @@ type Store struct {
 	repo     *repo.Repo
 	splitter *rows.Splitter
 	now      func() time.Time
+	warn     func(string)
 }
 
 // Init creates a repository. Kinds: Exists, NoSpace, Denied, Usage.
@@ -36,7 +39,10 @@ func Open(ctx context.Context, location string, password fail.Secret, warn func(
 		_ = r.Close(ctx)
 		return nil, fail.Op(err, "derive the splitter's key")
 	}
-	return &Store{repo: r, splitter: rows.NewSplitter([16]byte(key)), now: time.Now}, nil
+	if warn == nil {
+		warn = func(string) {}
+	}
+	return &Store{repo: r, splitter: rows.NewSplitter([16]byte(key)), now: time.Now, warn: warn}, nil
 }
 
 // Close releases the repository.
@@ -49,6 +55,17 @@ type Source struct {
 	Image     image.Image
 	Selection rows.Selection // what Rows was restricted to, for the record
 	DataOnly  bool           // Rows has no definitions
+}
+
+// estimate returns about how many bytes a backup would read; 0 when nobody knows.
+func (s *Source) estimate() (n int64) {
+	if s.Rows == nil {
+		return s.Image.Info().EstBytes
+	}
+	for _, t := range s.Rows.Schema().Tables {
+		n += t.EstBytes
+	}
+	return n
 }
 
 // Close releases the database.
@@ -82,6 +99,7 @@ type RunOptions struct {
 	Jobs     int    // concurrent readers of one database; 0 is 2
 	Version  string // of Holdfast, for the record
 	Observer Observer
+	Note     func(string) // gets what the reader of each backup must know; nil drops it
 }
 
 // A Run writes backups in a session of the repository. Small databases share its blobs; nothing is
@@ -92,7 +110,8 @@ type Run struct {
 	session *repo.Session // nil when nothing is pending
 	began   time.Time
 	pending []Backup
-	fresh   int64 // new bytes of pending
+	fresh   int64    // new bytes of pending
+	done    []Backup // committed
 }
 
 // NewRun begins a run. End it with Commit, and with Abort in any case.
@@ -105,8 +124,39 @@ const (
 	commitAfter = 5 * time.Minute
 )
 
-// Backup adds a backup of src to the run. On error nothing of src remains; the run goes on.
+// Backup adds a backup of src to the run. After an error nothing of src remains; what was added before it is
+// committed, and the error says so if that fails too. The run can go on with the next database.
 func (r *Run) Backup(ctx context.Context, src *Source) (Backup, error) {
+	if src.estimate() > commitBytes { // what is done must not depend on what is large
+		if err := r.Commit(ctx); err != nil {
+			return Backup{}, err
+		}
+	}
+	b, err := r.add(ctx, src)
+	if err != nil {
+		return Backup{}, r.settle(ctx, err)
+	}
+	r.pending = append(r.pending, b)
+	r.fresh += b.NewBytes
+	if r.fresh > commitBytes || r.store.now().Sub(r.began) > commitAfter {
+		err = r.Commit(ctx)
+	}
+	return b, err
+}
+
+// settle ends the session after an error, which may have spoiled it, and returns the error.
+func (r *Run) settle(ctx context.Context, err error) error {
+	if len(r.pending) == 0 || ctx.Err() != nil {
+		_ = r.Abort(context.WithoutCancel(ctx))
+		return err
+	}
+	if cerr := r.Commit(ctx); cerr != nil {
+		return errors.Join(err, cerr)
+	}
+	return err
+}
+
+func (r *Run) add(ctx context.Context, src *Source) (Backup, error) {
 	if r.session == nil {
 		session, err := r.store.repo.Begin(ctx, "backup")
 		if err != nil {
@@ -126,26 +176,18 @@ func (r *Run) Backup(ctx context.Context, src *Source) (Backup, error) {
 	if err != nil {
 		return Backup{}, err
 	}
-	b, err := r.seal(ctx, tree, m, newBytes)
-	if err != nil {
-		return Backup{}, err
+	if r.opt.Note != nil {
+		for _, n := range m.Origin().Notes {
+			r.opt.Note(n)
+		}
 	}
-	r.pending = append(r.pending, b)
-	r.fresh += b.NewBytes
-	if r.fresh > commitBytes || r.store.now().Sub(r.began) > commitAfter {
-		_, err = r.Commit(ctx)
-	}
-	return b, err
+	return r.seal(ctx, tree, m, newBytes)
 }
 
 func (r *Run) backupRows(ctx context.Context, tree *repo.Tree, src *Source, m *Manifest) (int64, error) {
 	view := src.Rows
 	schema := view.Schema()
-	var est int64
-	for _, t := range schema.Tables {
-		est += t.EstBytes
-	}
-	r.opt.Observer.begin(src.Name, est)
+	r.opt.Observer.begin(src.Name, src.estimate())
 	target := &storeTarget{tree: tree, splitter: r.store.splitter}
 	var report rows.Report
 	g, gctx := errgroup.WithContext(ctx)
@@ -176,7 +218,7 @@ func (r *Run) backupRows(ctx context.Context, tree *repo.Tree, src *Source, m *M
 }
 
 func (r *Run) backupImage(ctx context.Context, tree *repo.Tree, src *Source, m *Manifest) (int64, error) {
-	r.opt.Observer.begin(src.Name, src.Image.Info().EstBytes)
+	r.opt.Observer.begin(src.Name, src.estimate())
 	files, newBytes, err := storeImage(ctx, tree, src.Image, func(n int) { r.opt.Observer.update(rows.Update{Bytes: int64(n)}) })
 	if err != nil {
 		return 0, err
@@ -209,23 +251,30 @@ func (r *Run) seal(ctx context.Context, tree *repo.Tree, m *Manifest, newBytes i
 	return backupOf(entry), nil
 }
 
-// Commit makes the pending backups durable and listed, and returns them. When it fails none of them is.
-func (r *Run) Commit(ctx context.Context) ([]Backup, error) {
-	if r.session == nil {
-		return nil, nil
-	}
-	done := r.pending
-	session := r.session
+// Commit makes the pending backups durable and listed. When it fails none of them is, and the error names them.
+func (r *Run) Commit(ctx context.Context) error {
+	done, session := r.pending, r.session
 	r.session, r.pending, r.fresh = nil, nil, 0
+	if session == nil {
+		return nil
+	}
 	if len(done) == 0 {
-		return nil, session.Abort(ctx)
+		return session.Abort(context.WithoutCancel(ctx))
 	}
 	if err := session.Commit(ctx); err != nil {
 		_ = session.Abort(context.WithoutCancel(ctx))
-		return nil, fail.Op(err, "commit %d backups", len(done))
+		var names []string
+		for _, b := range done {
+			names = append(names, b.Name)
+		}
+		return fail.Op(err, "commit the backup of %s, which is lost", strings.Join(names, ", "))
 	}
-	return done, nil
+	r.done = append(r.done, done...)
+	return nil
 }
+
+// Done returns the backups that the run committed.
+func (r *Run) Done() []Backup { return r.done }
 
 // Abort drops what is pending. It does nothing after Commit.
 func (r *Run) Abort(ctx context.Context) error {

@@ -58,8 +58,7 @@ func tryBackup(ctx context.Context, s *backup.Store, opt wire.SourceOptions, dbs
 		}
 		done = append(done, b)
 	}
-	_, err := run.Commit(ctx)
-	return done, err
+	return done, run.Commit(ctx)
 }
 
 func backUp(t testing.TB, s *backup.Store, db string) backup.Backup {

@@ -249,8 +249,8 @@ func TestServerGone(t *testing.T) {
 	if fail.KindOf(err) != fail.Unavailable {
 		t.Errorf("got %v of kind %v, want unavailable", err, fail.KindOf(err))
 	}
-	if done, err := run.Commit(ctx); err != nil || len(done) != 0 {
-		t.Errorf("commit: %d backups, %v", len(done), err)
+	if err := run.Commit(ctx); err != nil || len(run.Done()) != 0 {
+		t.Errorf("commit: %d backups, %v", len(run.Done()), err)
 	}
 	list, err := s.List(ctx)
 	if err != nil || len(list) != 1 || list[0].ID != old.ID {
@@ -261,17 +261,20 @@ func TestServerGone(t *testing.T) {
 	}
 }
 
+// smallDisk mounts a file system of the given size.
+func smallDisk(t *testing.T, size string) string {
+	t.Helper()
+	dir := t.TempDir()
+	mounted := os.Geteuid() == 0 && syscall.Mount("tmpfs", dir, "tmpfs", 0, "size="+size+",mode=700") == nil
+	servers.Require(t, "tmpfs", mounted, "only root can make a small file system")
+	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	return dir
+}
+
 // A full disk ends a backup with a message that says so; the old ones restore, and there is room again after a prune.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	mounted := os.Geteuid() == 0
-	if mounted {
-		err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=48m,mode=700")
-		mounted = err == nil
-	}
-	servers.Require(t, "tmpfs", mounted, "only root can make a small file system")
-	t.Cleanup(func() { _ = syscall.Unmount(dir, syscall.MNT_DETACH) })
+	dir := smallDisk(t, "48m")
 	loc := filepath.Join(dir, "repo")
 	if err := backup.Init(t.Context(), loc, password, backup.InitOptions{}); err != nil {
 		t.Fatal(err)
@@ -299,6 +302,42 @@ func TestDiskFull(t *testing.T) {
 		t.Fatalf("prune on a full disk: %v", err)
 	}
 	restore(t, s, backUp(t, s, db), filepath.Join(t.TempDir(), "r2.sqlite3"), wire.TargetOptions{})
+}
+
+// Several databases in one run, one of which does not fit: the others are kept, and what is said to be done is listed.
+func TestDiskFullBetweenOthers(t *testing.T) {
+	t.Parallel()
+	dir := smallDisk(t, "64m")
+	loc := filepath.Join(dir, "repo")
+	if err := backup.Init(t.Context(), loc, password, backup.InitOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, loc)
+	small := "create table t (x); insert into t values (randomblob(500000));"
+	huge := "create table t (x); with recursive n(i) as (select 1 union all select i+1 from n where i<100) insert into t select randomblob(1000000) from n;"
+	run := s.NewRun(backup.RunOptions{})
+	errs := map[string]error{}
+	for name, statements := range map[string]string{"a.sqlite3": small, "huge.sqlite3": huge, "z.sqlite3": small} {
+		src, err := wire.Source(t.Context(), sqliteDB(t, name, statements), wire.SourceOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, errs[name] = run.Backup(t.Context(), src)
+		_ = src.Close()
+	}
+	if err := run.Commit(t.Context()); err != nil {
+		t.Errorf("commit: %v", err)
+	}
+	if errs["a.sqlite3"] != nil || errs["z.sqlite3"] != nil || fail.KindOf(errs["huge.sqlite3"]) != fail.NoSpace {
+		t.Errorf("got %v", errs)
+	}
+	list, err := s.List(t.Context())
+	if err != nil || len(list) != 2 || len(run.Done()) != 2 {
+		t.Errorf("%d backups are listed and %d said to be done, want 2: %v", len(list), len(run.Done()), err)
+	}
+	if v := verifyAll(t, s); v.Err() != nil {
+		t.Error(v.Err())
+	}
 }
 
 // Whatever blob is damaged or missing: verify says so and names the backup and the tables, or opening says what to do.

@@ -98,13 +98,23 @@ func (s *Store) Find(ctx context.Context, name string) (Backup, error) {
 	if err != nil {
 		return Backup{}, err
 	}
-	return find(list, name)
+	if latest, db, named := strings.Cut(name, ":"); latest == "latest" {
+		b, passed, err := findLatest(list, db, named)
+		if passed != nil {
+			why := "which is partial"
+			if passed.State == Damaged {
+				why = "which is damaged"
+			}
+			s.warn(fmt.Sprintf("%s is %s of %s; passed over %s of %s, %s", name, b.ID.Short(), timeOf(b), passed.ID.Short(), timeOf(*passed), why))
+		}
+		return b, err
+	}
+	return findID(list, name)
 }
 
-func find(list []Backup, name string) (Backup, error) {
-	if latest, db, named := strings.Cut(name, ":"); latest == "latest" {
-		return findLatest(list, db, named)
-	}
+func timeOf(b Backup) string { return b.Started.Local().Format(time.DateTime) }
+
+func findID(list []Backup, name string) (Backup, error) {
 	var found []Backup
 	for _, b := range list {
 		if strings.HasPrefix(string(b.ID), name) && len(name) >= minPrefix {
@@ -122,37 +132,60 @@ func find(list []Backup, name string) (Backup, error) {
 	return Backup{}, fail.New(fail.NotFound, "holdfast list shows what there is", "no backup %q", name)
 }
 
-func findLatest(list []Backup, db string, named bool) (Backup, error) {
-	var newest Backup
-	sources := map[string]string{}
-	names := map[string]bool{}
-	for _, b := range list { // newest first
-		names[b.Name] = true
-		if named && b.Name != db {
+// findLatest picks the newest backup that is whole and not known to be damaged: «latest» must not turn out to be one
+// table of a database. Only when there is none it is the newest part, and only then a damaged one.
+// passed is the newest that was passed over, if any.
+func findLatest(list []Backup, db string, named bool) (b Backup, passed *Backup, err error) {
+	rank := func(c Backup) int {
+		switch {
+		case c.State == Damaged:
+			return 2
+		case c.Partial:
+			return 1
+		}
+		return 0
+	}
+	sources, names := map[string]bool{}, map[string]bool{}
+	var newest *Backup
+	for _, c := range list { // newest first
+		names[c.Name] = true
+		if named && c.Name != db {
 			continue
 		}
-		if newest.ID == "" {
-			newest = b
+		if newest == nil {
+			newest = &c
 		}
-		source := b.Engine + " " + b.Source + " on " + b.Host
-		if _, ok := sources[source]; !ok {
-			sources[source] = b.ID.Short()
+		if b.ID == "" || rank(c) < rank(b) {
+			b, sources = c, map[string]bool{}
+		}
+		if rank(c) == rank(b) {
+			sources[c.Engine+" "+c.Source+" on "+c.Host+partText(c)] = true
 		}
 	}
 	switch {
-	case newest.ID == "" && len(list) == 0:
-		return Backup{}, fail.New(fail.NotFound, "holdfast backup DATABASE makes one", "the repository holds no backup")
-	case newest.ID == "":
-		return Backup{}, fail.New(fail.NotFound, "there are backups of "+strings.Join(sortedKeys(names), ", "), "no backup of a database named %q", db)
+	case b.ID == "" && len(list) == 0:
+		return b, nil, fail.New(fail.NotFound, "holdfast backup DATABASE makes one", "the repository holds no backup")
+	case b.ID == "":
+		return b, nil, fail.New(fail.NotFound, "there are backups of "+strings.Join(sortedKeys(names), ", "), "no backup of a database named %q", db)
 	case len(sources) > 1:
 		what := "latest"
 		if named {
 			what += ":" + db
 		}
-		return Backup{}, fail.New(fail.Usage, "name one by its id; backup --name gives databases names of their own",
+		return b, nil, fail.New(fail.Usage, "name one by its id; backup --name gives databases names of their own",
 			"%s could mean the backups of %s", what, strings.Join(sortedKeys(sources), ", or "))
+	case newest.ID != b.ID:
+		passed = newest
 	}
-	return newest, nil
+	return b, passed, nil
+}
+
+// partText tells selections of one database apart.
+func partText(b Backup) string {
+	if b.Partial {
+		return " (selection " + b.series + ")"
+	}
+	return ""
 }
 
 func sortedKeys[V any](m map[string]V) []string {

@@ -3,11 +3,14 @@
 package backup
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"io"
 	"io/fs"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -199,9 +202,16 @@ func (m *Manifest) labels(newBytes int64) map[string]string {
 		labelRows: strconv.FormatInt(nrows, 10), labelTables: strconv.Itoa(tables), labelHoldfast: m.Holdfast,
 	}
 	if !m.Selection.Empty() || m.DataOnly {
-		l[labelPartial] = "yes"
+		l[labelPartial] = m.selectionID()
 	}
 	return l
+}
+
+// selectionID names what was asked for: backups of different selections are different series.
+func (m *Manifest) selectionID() string {
+	in, out := slices.Sorted(slices.Values(m.Selection.Include)), slices.Sorted(slices.Values(m.Selection.Exclude))
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %q %v", in, out, m.DataOnly))
+	return hex.EncodeToString(sum[:8])
 }
 
 // State is how far a backup has come up the ladder of proof.
@@ -231,13 +241,14 @@ type Backup struct {
 	Rows     int64     `json:"rows"`
 	Tables   int       `json:"tables"`
 	Partial  bool      `json:"partial,omitempty"` // a selection, or without definitions
+	series   string    // of the same selection; "" for whole backups
 	State    State     `json:"state"`
 	StateAt  time.Time `json:"state_at"` // when it got there
 }
 
 // group names what a retention policy counts together.
 func (b Backup) group() string {
-	return strings.Join([]string{b.Engine, b.Kind, b.Host, b.Source, b.Name, strconv.FormatBool(b.Partial)}, "\x00")
+	return strings.Join([]string{b.Engine, b.Kind, b.Host, b.Source, b.Name, b.series}, "\x00")
 }
 
 func backupOf(e repo.Entry) Backup {
@@ -248,7 +259,7 @@ func backupOf(e repo.Entry) Backup {
 	return Backup{
 		ID: e.ID, Name: l[labelName], Engine: l[labelEngine], Kind: l[labelKind], Host: l[labelHost], Source: l[labelSource],
 		TakenAt: at(labelTakenAt), Started: at(labelStarted), Seconds: secs, Size: num(labelSize), NewBytes: num(labelNew),
-		Rows: num(labelRows), Tables: int(num(labelTables)), Partial: l[labelPartial] == "yes",
+		Rows: num(labelRows), Tables: int(num(labelTables)), Partial: l[labelPartial] != "", series: l[labelPartial],
 		State: Stored, StateAt: at(labelStarted).Add(time.Duration(secs * float64(time.Second))),
 	}
 }

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"context"
+	"time"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/repo"
@@ -62,6 +63,9 @@ func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOption
 	return done, nil
 }
 
+// clockSlack is how far ahead of this machine's clock a backup's may be.
+const clockSlack = 10 * time.Minute
+
 // decide applies a policy to what is listed, and returns also what is to go.
 func (s *Store) decide(ctx context.Context, policy retain.Policy) (done Pruned, gone []repo.ID, err error) {
 	list, err := s.List(ctx)
@@ -72,7 +76,8 @@ func (s *Store) decide(ctx context.Context, policy retain.Policy) (done Pruned, 
 	candidates := make([]retain.Backup, len(list))
 	for i, b := range list {
 		byID[string(b.ID)] = b
-		candidates[i] = retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.TakenAt, Bad: b.State == Damaged}
+		// By the clock of the machine that ran the backup, as lists are ordered. One from the future takes no place.
+		candidates[i] = retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.Started, Bad: b.State == Damaged || b.Started.After(s.now().Add(clockSlack))}
 	}
 	verdicts, err := retain.Apply(policy, candidates)
 	if err != nil {

@@ -14,11 +14,20 @@ func TestRecoverPostgresWithoutHoldfast(t *testing.T) {
 	eachPostgres(t, func(t *testing.T, pg *servers.PG) {
 		src, dst := pg.CreateDatabase(t), pg.CreateDatabase(t)
 		loadEverything(t, pg, src)
+		// A name must not become a command of psql where somebody runs globals.sql.
+		const tablespace = `"ts` + "\r" + `\! touch pwned #"`
+		if out, err := pg.Command("psql", "-qX", "-d", dbName(t, src), "-c", "set allow_in_place_tablespaces = on", "-c", "create tablespace "+tablespace+" location ''").CombinedOutput(); err != nil {
+			t.Fatalf("make a tablespace: %v\n%s", err, out)
+		}
+		t.Cleanup(func() { psql(t, pg, src, "drop tablespace "+tablespace) })
 		loc := newRepo(t)
 		b := backUp(t, openStore(t, loc), src)
 
 		tree := filepath.Join(t.TempDir(), "tree")
 		servers.ConnectKopia(t, loc, password).Run(t, "snapshot", "restore", b.ID.String(), tree)
+		if globals, err := os.ReadFile(filepath.Join(tree, "globals.sql")); err != nil || bytes.ContainsRune(globals, '\r') || !bytes.Contains(globals, []byte("touch pwned")) {
+			t.Errorf("globals.sql has a carriage return, or no tablespace (%v)", err)
+		}
 		for _, name := range []string{"backup.json", "globals.sql", "restore.sql", "sequences.sql", "schema/pre-data.sql", "schema/post-data.sql"} {
 			if info, err := os.Stat(filepath.Join(tree, name)); err != nil || info.Size() == 0 {
 				t.Errorf("%s: %v", name, err)

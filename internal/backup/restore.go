@@ -59,7 +59,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt Res
 	var target any = dest.Rows
 	switch {
 	case m.Kind == KindRows && dest.Rows != nil:
-		err = restoreRows(ctx, tree, m, dest.Rows, opt, &done)
+		err = s.restoreRows(ctx, tree, m, dest.Rows, opt, &done)
 	case m.Kind == KindImage && dest.Image != nil:
 		target = dest.Image
 		err = s.restoreImage(ctx, tree, m, dest.Image, opt, &done)
@@ -76,7 +76,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt Res
 	return done, nil
 }
 
-func restoreRows(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target rows.Target, opt RestoreOptions, done *Restored) error {
+func (s *Store) restoreRows(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target rows.Target, opt RestoreOptions, done *Restored) error {
 	stored := newStoredView(tree, m)
 	tables, err := selectTables(m.Schema, opt.Tables)
 	if err != nil {
@@ -93,10 +93,15 @@ func restoreRows(ctx context.Context, tree *repo.SnapshotFS, m *Manifest, target
 		stored.native = nil
 	}
 	var total int64
+	var paths []string
 	for _, t := range tables {
 		for _, p := range view.Parts(t) {
 			total += p.Bytes
+			paths = append(paths, p.Bounds)
 		}
+	}
+	if err := s.allThere(ctx, done.Backup, tree, paths); err != nil {
+		return err
 	}
 	opt.Observer.begin(m.Name, total)
 	report, err := rows.Copy(ctx, view, checked{target, stored.stored}, rows.CopyOptions{Jobs: opt.Jobs, Tables: tables, Observer: opt.Observer.update})
@@ -136,8 +141,13 @@ func (s *Store) restoreImage(ctx context.Context, tree *repo.SnapshotFS, m *Mani
 		return fail.New(fail.Unsupported, "restore the whole file elsewhere and copy from it", "restore backup %s in part: it is an image of a whole file", done.Backup.ID.Short())
 	}
 	var total int64
+	var paths []string
 	for _, f := range m.Files {
 		total += f.Size
+		paths = append(paths, ImageDir+"/"+f.Name)
+	}
+	if err := s.allThere(ctx, done.Backup, tree, paths); err != nil {
+		return err
 	}
 	opt.Observer.begin(m.Name, total)
 	if err := target.Prepare(ctx, *m.Image, m.Files); err != nil {
@@ -192,4 +202,35 @@ func (s *Store) writeImage(ctx context.Context, tree *repo.SnapshotFS, m *Manife
 		return err
 	}
 	return target.Finish(ctx)
+}
+
+// allThere returns Damaged when chunks of files of the backup are known to be missing. It reads none of them, but it is done
+// before the target is touched: a target that was emptied for a backup that can't come back is two losses.
+func (s *Store) allThere(ctx context.Context, b Backup, tree *repo.SnapshotFS, paths []string) error {
+	faults, err := s.repo.CheckStructure(ctx)
+	if err != nil {
+		return fail.Op(err, "look whether backup %s is all there", b.ID.Short())
+	}
+	missing := map[string]string{} // chunk → why
+	for _, f := range faults {
+		for _, c := range f.Contents {
+			missing[c] = faultsOf([]repo.Damage{f})[0].String()
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	for _, name := range paths {
+		chunks, err := tree.Chunks(ctx, name)
+		if err != nil {
+			return err
+		}
+		for _, c := range chunks {
+			if why := missing[c.ID]; why != "" {
+				return fail.New(fail.Damaged, "holdfast verify names what is damaged; restore other tables with --table, or an older backup",
+					"%s can't be read, and nothing was touched: %s", name, why)
+			}
+		}
+	}
+	return nil
 }

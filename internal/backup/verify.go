@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"math/rand/v2"
@@ -89,7 +90,6 @@ type verifier struct {
 type chunkResult struct {
 	once  sync.Once
 	err   error      // nil when it was read, or left out of the sample
-	read  bool       // whether it was read
 	count rows.Count // as row text
 	whole bool       // it ends with the end of a row
 }
@@ -175,8 +175,10 @@ func (v *verifier) tree(ctx context.Context, b Backup) ([]Damage, error) {
 		all = append(all, Damage{Backup: b.ID, Path: name, Table: p.Table, Reason: "the file is missing"})
 	}
 	for _, f := range m.Files {
-		if _, err := fs.Stat(tree, path.Join(ImageDir, f.Name)); err != nil {
+		if info, err := fs.Stat(tree, path.Join(ImageDir, f.Name)); err != nil {
 			all = append(all, Damage{Backup: b.ID, Path: path.Join(ImageDir, f.Name), Reason: "the file is missing"})
+		} else if info.Size() != f.Size {
+			all = append(all, Damage{Backup: b.ID, Path: path.Join(ImageDir, f.Name), Reason: fmt.Sprintf("%d bytes are stored, but %d were backed up", info.Size(), f.Size)})
 		}
 	}
 	return all, nil
@@ -188,6 +190,10 @@ func (v *verifier) file(ctx context.Context, tree *repo.SnapshotFS, name string,
 	if err != nil {
 		return err
 	}
+	if len(chunks) == 0 {
+		return v.judge(ctx, tree, name, part, isPart, nil)
+	}
+	always := rand.IntN(len(chunks)) // however small the sample: one chunk of each file
 	results := make([]*chunkResult, len(chunks))
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(max(v.opt.Jobs, 2))
@@ -196,6 +202,10 @@ func (v *verifier) file(ctx context.Context, tree *repo.SnapshotFS, name string,
 			break
 		}
 		g.Go(func() error {
+			if i != always && v.opt.Percent < 100 && rand.Float64()*100 >= v.opt.Percent {
+				results[i] = &chunkResult{whole: true}
+				return nil
+			}
 			results[i] = v.chunk(gctx, c)
 			v.opt.Observer.update(rows.Update{Bytes: c.Length})
 			return gctx.Err()
@@ -262,7 +272,7 @@ func countFile(ctx context.Context, tree *repo.SnapshotFS, name string) (rows.Co
 	}
 }
 
-// chunk reads one chunk, unless it was read before or is not in the sample.
+// chunk reads one chunk, unless it was read before.
 func (v *verifier) chunk(ctx context.Context, c repo.Chunk) *chunkResult {
 	v.mu.Lock()
 	r := v.chunks[c.ID]
@@ -272,12 +282,8 @@ func (v *verifier) chunk(ctx context.Context, c repo.Chunk) *chunkResult {
 	}
 	v.mu.Unlock()
 	r.once.Do(func() {
-		if v.opt.Percent < 100 && rand.Float64()*100 >= v.opt.Percent {
-			r.whole = true
-			return
-		}
 		data, err := v.store.repo.ReadChunk(ctx, c)
-		r.err, r.read = err, err == nil
+		r.err = err
 		if err != nil {
 			return
 		}

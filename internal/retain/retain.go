@@ -15,8 +15,8 @@ import (
 type Backup struct {
 	ID    string
 	Group string    // backups of one database and kind; each group is decided on its own
-	Time  time.Time // when its rows were frozen
-	Bad   bool      // known to be damaged: takes no good one's place
+	Time  time.Time // when it was made
+	Bad   bool      // known to be damaged, or its time can't be true: takes no good one's place
 }
 
 // A Policy says what to keep. The zero value keeps everything.
@@ -64,7 +64,7 @@ func Apply(p Policy, backups []Backup) ([]Verdict, error) {
 		case p.Last == 0:
 			v.Keep, v.Reason = true, "no limit is set"
 		case b.Bad && rank < p.Last:
-			v.Keep, v.Reason = true, fmt.Sprintf("damaged, and only %d newer good ones", rank)
+			v.Keep, v.Reason = true, fmt.Sprintf("damaged or from the future, and only %d newer good ones", rank)
 		case rank <= p.Last && !b.Bad:
 			v.Keep, v.Reason = true, fmt.Sprintf("last %d of %d", rank, p.Last)
 		default:

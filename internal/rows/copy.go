@@ -106,13 +106,15 @@ func copyParts(ctx context.Context, v View, t Target, opt CopyOptions) (Report, 
 		}
 		e.Expect(parts)
 	}
-	// Largest first: a large part begun last would keep one worker busy while the others idle.
+	// Largest first: a large part begun last would keep one worker busy while the others idle. Parts of
+	// about the same size alternate between tables: two writers of one table wait for each other when it grows.
 	order := make([]int, len(report.Parts))
 	for i := range order {
 		order[i] = i
 	}
 	slices.SortStableFunc(order, func(a, b int) int {
-		return cmp.Compare(report.Parts[b].Part.Bytes, report.Parts[a].Part.Bytes)
+		pa, pb := report.Parts[a].Part, report.Parts[b].Part
+		return cmp.Or(cmp.Compare(pb.Bytes>>24, pa.Bytes>>24), cmp.Compare(pa.Number, pb.Number))
 	})
 	g, gctx := errgroup.WithContext(ctx)
 	g.SetLimit(cmp.Or(opt.Jobs, 2))

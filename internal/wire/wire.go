@@ -24,6 +24,9 @@ const (
 // split parses the name of a database: a URL, or the path of an SQLite file. rest is what the engine is
 // given: the whole URL for servers, the path for files.
 func split(db string) (engine, rest string, err error) {
+	if !strings.Contains(db, "://") && (strings.Contains(db, "password=") || strings.Contains(db, "dbname=")) { // not echoed: it may hold a password
+		return "", "", fail.New(fail.Usage, "write postgres://user@host/name", "a database is named by settings (key=value), which is not understood")
+	}
 	scheme, after, ok := strings.Cut(db, ":")
 	if !ok || filepath.IsAbs(db) || strings.ContainsAny(scheme, `/\.`) {
 		return SQLite, db, nil

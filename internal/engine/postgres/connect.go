@@ -142,6 +142,7 @@ SET array_nulls = on;
 SET quote_all_identifiers = off;
 SET synchronize_seqscans = off;
 SET row_security = off;
+SET default_transaction_read_only = off;
 SET statement_timeout = 0;
 SET lock_timeout = 0;
 SET idle_in_transaction_session_timeout = 0;

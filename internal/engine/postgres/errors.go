@@ -71,6 +71,8 @@ func states(code string) trouble {
 		return trouble{fail.Unavailable, ""}
 	case "28":
 		return trouble{fail.Denied, hintAuth}
+	case "22", "23", "2B", "38", "39", "42", "P0": // the data or a definition, not the server
+		return trouble{fail.Incomplete, ""}
 	}
 	return trouble{fail.Internal, ""}
 }

@@ -114,7 +114,7 @@ WHERE spcname !~ '^pg_' ORDER BY spcname COLLATE "C"`)
 	var name, owner, location string
 	_, err = pgx.ForEachRow(rs, []any{&name, &owner, &location}, func() error {
 		sql := fmt.Sprintf("CREATE TABLESPACE %s OWNER %s LOCATION %s;", quoteIdent(name), quoteIdent(owner), quoteLiteral(location))
-		fmt.Fprintf(b, "-- %s\n", strings.ReplaceAll(sql, "\n", "\n-- "))
+		fmt.Fprintf(b, "-- %s\n", commented(sql)) // psql ends a comment at a carriage return as well
 		return nil
 	})
 	return explainIn(ctx, err)
