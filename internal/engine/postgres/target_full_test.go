@@ -293,7 +293,7 @@ func TestTarget_fails(t *testing.T) {
 			text string
 		}{
 			"in_a_definition":    {t.Context(), simple("1\n").with("CREATE TABLE public.m (a no_such_type);", ""), fail.NotFound, "create TABLE public.n"},
-			"in_rows":            {t.Context(), simple("1\n", "x\n"), fail.Internal, "load rows of public.n, part 2"},
+			"in_rows":            {t.Context(), simple("1\n", "x\n"), fail.Incomplete, "load rows of public.n, part 2"},
 			"in_text":            {t.Context(), simple("1\n2"), fail.Damaged, "has no end"},
 			"in_reading":         {t.Context(), onRead(simple("1\n"), func() error { return errCut }), fail.Internal, "cut off"},
 			"by_a_killed_server": {t.Context(), onRead(simple("1\n"), kill(restoreApp)), fail.Unavailable, "load rows of public.n"},
