@@ -92,7 +92,9 @@ func (b *bench) postgres(ctx context.Context) error {
 	}
 	b.pg = pg
 	bytes, err := b.makeDatabase(ctx, "bench", b.opt.scale)
-	if err != nil {
+	if err != nil { // the next part must not take half of the data for all of it
+		pg.Close()
+		b.pg = nil
 		return err
 	}
 	b.note("PostgreSQL data: %d MB in the server with its indexes (pgbench scale %d, and %d rows of `events`).",

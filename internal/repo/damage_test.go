@@ -12,6 +12,7 @@ import (
 	"github.com/kopia/kopia/repo/blob/sharded"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/servers"
 )
 
 // blobFiles returns the files of the blobs whose names begin with prefix.
@@ -217,7 +218,7 @@ func TestDamagedMetadata(t *testing.T) {
 				t.Errorf("reclaim after the repair: %v", err)
 			}
 			checkFiles(t, r, second, map[string][]byte{"b": noise(2, 5000)})
-			connectKopia(t, folder).run(t, "snapshot", "verify", "--verify-files-percent=100")
+			servers.ConnectKopia(t, folder, testPassword.Reveal()).Run(t, "snapshot", "verify", "--verify-files-percent=100")
 		})
 	}
 }
@@ -325,8 +326,8 @@ func TestDamagedFormat(t *testing.T) {
 	})
 	t.Run("a changed password is no damage", func(t *testing.T) {
 		folder, id := closedRepo(t, files)
-		k := connectKopia(t, folder)
-		k.run(t, "repository", "change-password", "--new-password=other")
+		k := servers.ConnectKopia(t, folder, testPassword.Reveal())
+		k.Run(t, "repository", "change-password", "--new-password=other")
 		if _, err := Open(t.Context(), folder, testPassword, OpenOptions{}); fail.KindOf(err) != fail.Password {
 			t.Errorf("open with the old password: got %v, want Password", err)
 		}
@@ -362,13 +363,13 @@ func TestDamagedShards(t *testing.T) {
 			folder, id := closedRepo(t, sampleFiles())
 			do(t, []string{filepath.Join(folder, sharded.ParametersFile)})
 			checkFiles(t, openRepo(t, folder), id, sampleFiles())
-			connectKopia(t, folder).run(t, "snapshot", "verify", "--verify-files-percent=100")
+			servers.ConnectKopia(t, folder, testPassword.Reveal()).Run(t, "snapshot", "verify", "--verify-files-percent=100")
 		})
 	}
 	t.Run("another program's stay", func(t *testing.T) {
 		folder, id := closedRepo(t, sampleFiles())
 		copied := t.TempDir()
-		connectKopia(t, folder).run(t, "repository", "sync-to", "filesystem", "--path="+copied) // with kopia's own
+		servers.ConnectKopia(t, folder, testPassword.Reveal()).Run(t, "repository", "sync-to", "filesystem", "--path="+copied) // with kopia's own
 		checkFiles(t, openRepo(t, copied), id, sampleFiles())
 	})
 }

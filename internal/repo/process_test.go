@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/servers"
 )
 
 // newFiles is what jobWrite backs up: more than two packs of it.
@@ -416,5 +417,5 @@ func TestReclaim(t *testing.T) {
 	}
 	again, _ := backUp(t, r, "again", drop)
 	checkFiles(t, r, again, drop)
-	connectKopia(t, r.Location()).run(t, "snapshot", "verify", "--verify-files-percent=100")
+	servers.ConnectKopia(t, r.Location(), testPassword.Reveal()).Run(t, "snapshot", "verify", "--verify-files-percent=100")
 }
