@@ -62,14 +62,14 @@ func find(major string) (installation, error) {
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return installation{major: major, bin: bin, tools: bin}, nil
 	}
-	root := filepath.Join(cacheDir(), "trixie")
+	root := filepath.Join(CacheDir(), "trixie")
 	if _, err := os.Stat(filepath.Join(root, bin, "postgres")); err != nil {
 		return installation{}, fmt.Errorf("neither %s nor %s has it: run scripts/test-deps.sh as root", bin, root)
 	}
 	if os.Getuid() != 0 {
 		return installation{}, fmt.Errorf("the one in %s runs by chroot, which needs root", root)
 	}
-	tools := filepath.Join(cacheDir(), "bin-"+major)
+	tools := filepath.Join(CacheDir(), "bin-"+major)
 	if err := writeTools(tools, root, bin); err != nil {
 		return installation{}, err
 	}

@@ -51,7 +51,7 @@ func buildKopia() (string, error) {
 		return "", err
 	}
 	source := strings.TrimSpace(string(dir))
-	cache := filepath.Join(cacheDir(), filepath.Base(source))
+	cache := filepath.Join(CacheDir(), filepath.Base(source))
 	out := filepath.Join(cache, "kopia")
 	if _, err := os.Stat(out); err == nil {
 		return out, nil

@@ -64,8 +64,8 @@ func Program(t testing.TB, name string) string {
 	return path
 }
 
-// cacheDir is the folder scripts/test-deps.sh fills. Both must agree.
-func cacheDir() string {
+// CacheDir is the folder scripts/test-deps.sh fills. Both must agree. A test that changes $HOME sets $HOLDFAST_TEST_CACHE to it first.
+func CacheDir() string {
 	if dir := os.Getenv("HOLDFAST_TEST_CACHE"); dir != "" {
 		return dir
 	}

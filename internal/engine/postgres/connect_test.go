@@ -36,6 +36,7 @@ func clearPG(t *testing.T) {
 			os.Unsetenv(name)
 		}
 	}
+	t.Setenv("HOLDFAST_TEST_CACHE", servers.CacheDir()) // which is found by $HOME
 	t.Setenv("HOME", t.TempDir())
 }
 
