@@ -105,7 +105,7 @@ func (d *demo) run(ctx context.Context) error {
 	if err := d.story(ctx, s); err != nil {
 		return err
 	}
-	fmt.Fprintf(d.stdout, "\nEverything is in %s. Go on from here:\n  export HOLDFAST_REPO=%s HOLDFAST_PASSWORD_FILE=%s\n  holdfast list\n  holdfast show latest\n", d.dir, repo, key)
+	fmt.Fprintf(d.stdout, "\nEverything is in %s. Go on from here:\n  export HOLDFAST_REPO=%s HOLDFAST_PASSWORD_FILE=%s\n  %s list\n  %[4]s show latest\n", d.dir, repo, key, os.Args[0])
 	return nil
 }
 
