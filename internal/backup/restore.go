@@ -212,9 +212,9 @@ func (s *Store) allThere(ctx context.Context, b Backup, tree *repo.SnapshotFS, p
 		return fail.Op(err, "look whether backup %s is all there", b.ID.Short())
 	}
 	missing := map[string]string{} // chunk → why
-	for _, f := range faults {
-		for _, c := range f.Contents {
-			missing[c] = faultsOf([]repo.Damage{f})[0].String()
+	for i, f := range faultsOf(faults) {
+		for _, c := range faults[i].Contents {
+			missing[c] = f.String()
 		}
 	}
 	if len(missing) == 0 {

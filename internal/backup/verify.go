@@ -83,6 +83,7 @@ type verifier struct {
 
 	mu     sync.Mutex
 	chunks map[string]*chunkResult // by chunk ID; guarded by mu
+	bad    []string                // IDs of chunks that can't be read and were not marked yet; guarded by mu
 	result Verification            // guarded by mu
 }
 
@@ -118,12 +119,10 @@ func (v *verifier) backup(ctx context.Context, b Backup) error {
 
 // markBad tells the repository which chunks can't be trusted.
 func (v *verifier) markBad(ctx context.Context) error {
-	var bad []string
-	for id, c := range v.chunks {
-		if c.err != nil {
-			bad = append(bad, id)
-		}
-	}
+	v.mu.Lock()
+	bad := v.bad
+	v.bad = nil
+	v.mu.Unlock()
 	if len(bad) == 0 {
 		return nil
 	}
@@ -285,6 +284,9 @@ func (v *verifier) chunk(ctx context.Context, c repo.Chunk) *chunkResult {
 		data, err := v.store.repo.ReadChunk(ctx, c)
 		r.err = err
 		if err != nil {
+			v.mu.Lock()
+			v.bad = append(v.bad, c.ID)
+			v.mu.Unlock()
 			return
 		}
 		if r.whole = len(data) == 0 || bytes.HasSuffix(data, []byte{'\n'}); r.whole {
