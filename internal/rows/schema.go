@@ -89,7 +89,8 @@ type Table struct {
 	Filter      string       `json:"filter,omitempty"`    // condition on rows, in the engine's SQL
 	LoadInto    string       `json:"load_into,omitempty"` // load rows through this table (hash partitions on enums)
 	Native      []Pair       `json:"native,omitempty"`    // anything else the engine wants back
-	EstRows     int64        `json:"-"`                   // estimates, for order and progress
+	Comment     string       `json:"comment,omitempty"`
+	EstRows     int64        `json:"-"` // estimates, for order and progress
 	EstBytes    int64        `json:"-"`
 }
 
@@ -161,13 +162,20 @@ type Column struct {
 	Default   string `json:"default,omitempty"`   // the engine's expression
 	Identity  string `json:"identity,omitempty"`  // "always" or "default"
 	Generated bool   `json:"generated,omitempty"` // computed from other columns: not in row text
+
+	// What another engine needs to make such a column.
+	Scale   int      `json:"scale,omitempty"`   // digits behind the point of a decimal, whose Size is all its digits
+	Literal *string  `json:"literal,omitempty"` // Default as row text without escapes, when it is a constant other than NULL
+	Values  []string `json:"values,omitempty"`  // of an enum, in order
+	Comment string   `json:"comment,omitempty"`
 }
 
 // Index describes one index that is no primary key. Definition is the engine's SQL.
 type Index struct {
-	Name       string `json:"name"`
-	Unique     bool   `json:"unique,omitempty"`
-	Definition string `json:"definition"`
+	Name       string   `json:"name"`
+	Unique     bool     `json:"unique,omitempty"`
+	Definition string   `json:"definition"`
+	Columns    []string `json:"columns,omitempty"` // when it is over whole columns and all rows, so that every engine can make it
 }
 
 // ForeignKey describes one foreign key. Table is the referenced table's text form.
@@ -177,6 +185,8 @@ type ForeignKey struct {
 	Table      string   `json:"table"`
 	References []string `json:"references"`
 	Deferrable bool     `json:"deferrable,omitempty"`
+	OnDelete   string   `json:"on_delete,omitempty"` // "cascade", "set null", "set default", "restrict"; "" is no action
+	OnUpdate   string   `json:"on_update,omitempty"`
 }
 
 // Sequence is a sequence and its value at the snapshot.

@@ -45,6 +45,14 @@ type Scripter interface {
 	RecoveryScript(files []PartFile) (name string, script []byte)
 }
 
+// A Sorter is a View that can read the rows of a table in an order.
+type Sorter interface {
+	// ReadSorted returns row text with the given columns, perhaps generated ones, of all rows of table, ordered
+	// as the engine itself compares the columns of by (its collation; NULLs where its ORDER BY puts them).
+	// A name in by with a minus sign in front is descending. The reader is that of Read.
+	ReadSorted(ctx context.Context, table *Table, columns, by []string) (io.ReadCloser, error)
+}
+
 // A PartFile is a part stored as a file of row text.
 type PartFile struct {
 	Part Part
