@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
@@ -24,7 +23,7 @@ func statementsOf(t *testing.T, src string) []string {
 	return texts
 }
 
-func TestSplitSQL(t *testing.T) {
+func TestParseScript_statements(t *testing.T) {
 	tests := map[string][]string{
 		"one_statement_a_semicolon":     {"SELECT 1;", "SELECT 2;"},
 		"semicolon_in_string":           {"SELECT 'a;b''c;';", "SELECT 2;"},
@@ -56,7 +55,7 @@ func TestSplitSQL(t *testing.T) {
 	}
 }
 
-func TestSplitSQL_Err(t *testing.T) {
+func TestParseScript_Err(t *testing.T) {
 	tests := map[string]struct {
 		src  string
 		want fail.Kind
@@ -137,7 +136,7 @@ func TestTokens(t *testing.T) {
 	list := tokens(`ALTER TABLE ONLY "My ""Schema".Users -- rest` + "\n ADD x")
 	var got []string
 	for _, tok := range list {
-		got = append(got, tok.text)
+		got = append(got, tok.Text)
 	}
 	want := []string{"ALTER", "TABLE", "ONLY", `"My ""Schema"`, ".", "Users", "ADD", "x"}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -148,39 +147,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// joins checks that pieces leave nothing out, and that what is split once is whole when split again.
-func joins(t interface{ Errorf(string, ...any) }, src string) {
-	pieces, err := splitSQL(src)
-	if err != nil {
-		return
-	}
-	var b strings.Builder
-	for _, p := range pieces {
-		b.WriteString(p.text)
-		if p.kind != pieceStatement {
-			continue
-		}
-		again, err := splitSQL(p.text)
-		if err != nil || len(again) != 1 {
-			t.Errorf("statement %q splits into %d pieces, %v", p.text, len(again), err)
-		}
-	}
-	if b.String() != src {
-		t.Errorf("pieces of %q joined are %q", src, b.String())
-	}
-}
-
-func TestSplitSQL_joins(t *testing.T) {
-	bits := rapid.SampledFrom([]string{
-		"'", `"`, "$$", "$a$", "$", "E'", `\`, "--", "/*", "*/", ";", "(", ")", "\n", "\r", " ", "\t", "a", "é", "1", ".", "\x00", "\xff",
-		"CREATE ", "OR REPLACE ", "FUNCTION ", "BEGIN ", "ATOMIC ", "CASE ", "END ", `\restrict `, "-- Name: a; Type: b; Schema: c; Owner: d\n",
-	})
-	rapid.Check(t, func(t *rapid.T) {
-		joins(t, strings.Join(rapid.SliceOf(bits).Draw(t, "bits"), ""))
-	})
-}
-
-func FuzzSplitSQL(f *testing.F) {
+func FuzzDefinitions(f *testing.F) {
 	for _, seed := range []string{
 		"SELECT 1;", "SELECT E'\\'';", "CREATE FUNCTION f() BEGIN ATOMIC SELECT CASE WHEN 1 THEN 2 END; END;",
 		"$a$ ; $a$;", "\\restrict x\n", "/* /* */ */", "-- Name: a; Type: b; Schema: c; Owner: d\n;", "GRANT a TO \"b\" WITH GRANT OPTION;",
@@ -188,7 +155,6 @@ func FuzzSplitSQL(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, src string) {
-		joins(t, src)
 		list, _ := parseScript("fuzz.sql", src)
 		target := &Target{schema: &rows.Schema{}, version: 15}
 		target.planPost(list)
