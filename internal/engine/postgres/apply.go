@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/sqlsplit"
 )
 
 // purpose says how a statement of a definitions script is treated.
@@ -35,7 +36,7 @@ func classify(s statement) action {
 	list := tokens(s.text)
 	word := func(i int, words ...string) bool {
 		for k, w := range words {
-			if i+k >= len(list) || !list[i+k].is(w) {
+			if i+k >= len(list) || !list[i+k].Is(w) {
 				return false
 			}
 		}
@@ -57,7 +58,7 @@ func classify(s statement) action {
 		return action{s, owning, names(list[n-2:])}
 	case word(0, "alter", "database"), word(0, "alter", "role"):
 		return action{s, remark, nil}
-	case word(0, "comment", "on", "extension"), word(0, "comment", "on", "schema") && n > 3 && list[3].name() == "public":
+	case word(0, "comment", "on", "extension"), word(0, "comment", "on", "schema") && n > 3 && list[3].Name() == "public":
 		return action{s, remark, nil}
 	}
 	return action{s, define, nil}
@@ -66,7 +67,7 @@ func classify(s statement) action {
 // grantees returns the roles after the last TO or FROM of a grant.
 func grantees(list []token) []string {
 	for i := len(list) - 1; i >= 0; i-- {
-		if list[i].is("to") || list[i].is("from") {
+		if list[i].Is("to") || list[i].Is("from") {
 			return names(list[i+1:])
 		}
 	}
@@ -76,12 +77,12 @@ func grantees(list []token) []string {
 // between returns the names after the first word from up to any of the words until.
 func between(list []token, from string, until ...string) []string {
 	for i, t := range list {
-		if !t.is(from) {
+		if !t.Is(from) {
 			continue
 		}
 		for k := i + 1; k < len(list); k++ {
 			for _, w := range until {
-				if list[k].is(w) {
+				if list[k].Is(w) {
 					return names(list[i+1 : k])
 				}
 			}
@@ -95,14 +96,14 @@ func between(list []token, from string, until ...string) []string {
 func names(list []token) []string {
 	var roles []string
 	for _, t := range list {
-		if t.is("with") || t.is("granted") {
+		if t.Is("with") || t.Is("granted") {
 			break
 		}
-		name := t.name()
-		if t.kind == tokString {
-			name = strings.Trim(t.text, "'")
+		name := t.Name()
+		if t.Kind == sqlsplit.String {
+			name = strings.Trim(t.Text, "'")
 		}
-		if name == "" || t.kind == tokIdent && (name == "public" || name == "group" || strings.HasPrefix(name, "current_") || name == "session_user") {
+		if name == "" || t.Kind == sqlsplit.Ident && (name == "public" || name == "group" || strings.HasPrefix(name, "current_") || name == "session_user") {
 			continue
 		}
 		roles = append(roles, name)
@@ -318,14 +319,14 @@ func (t *Target) wanted(act *action) bool {
 		}
 	case setting:
 		list := tokens(act.text)
-		if len(list) > 3 && list[1].is("client_encoding") {
+		if len(list) > 3 && list[1].Is("client_encoding") {
 			return false // pg_dump was asked for UTF-8, and the session has it
 		}
-		if len(list) > 3 && list[1].is("transaction_timeout") && t.version < 17 {
+		if len(list) > 3 && list[1].Is("transaction_timeout") && t.version < 17 {
 			return false
 		}
-		if len(list) > 3 && list[1].is("default_tablespace") {
-			if name := list[3].name(); name != "" && !t.known.tablespaces[name] {
+		if len(list) > 3 && list[1].Is("default_tablespace") {
+			if name := list[3].Name(); name != "" && !t.known.tablespaces[name] {
 				t.note("tablespace %s does not exist here: the default one was used", quoteIdent(name))
 				act.text = "SET default_tablespace = '';"
 			}
@@ -341,23 +342,23 @@ const internalOption = "pg_attver"
 // dropInternal leaves the internal option out of a statement, and reports whether anything is left.
 func dropInternal(act *action) bool {
 	list := tokens(act.text)
-	at := slices.IndexFunc(list, func(t token) bool { return t.is(internalOption) })
-	if !list[0].is("alter") || at < 0 || at+4 > len(list) || list[at-1].text != "(" && list[at-1].text != "," {
+	at := slices.IndexFunc(list, func(t token) bool { return t.Is(internalOption) })
+	if !list[0].Is("alter") || at < 0 || at+4 > len(list) || list[at-1].Text != "(" && list[at-1].Text != "," {
 		return true
 	}
 	// «( pg_attver = n )», or followed or preceded by others.
 	rest := list[at+3:]
 	switch {
-	case list[at-1].text == "(" && rest[0].text == ")":
+	case list[at-1].Text == "(" && rest[0].Text == ")":
 		return false
-	case rest[0].text == ",":
+	case rest[0].Text == ",":
 		rest = rest[1:]
 	default:
 		at--
 	}
 	var b strings.Builder
 	for _, t := range append(slices.Clone(list[:at]), rest...) {
-		b.WriteString(t.text)
+		b.WriteString(t.Text)
 		b.WriteByte(' ')
 	}
 	act.text = b.String()

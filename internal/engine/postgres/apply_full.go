@@ -32,9 +32,14 @@ func (t *Target) Expect(parts []rows.Part) {
 	if t.full == nil {
 		return
 	}
-	t.full.total = len(parts)
 	for _, p := range parts {
+		if t.foreign != nil {
+			if p.Table = t.foreign.local[p.Table]; p.Table == nil {
+				continue // it is left out
+			}
+		}
 		t.full.left[p.Table]++
+		t.full.total++
 	}
 }
 

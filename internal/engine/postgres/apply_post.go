@@ -137,7 +137,7 @@ func (t *Target) buildJob(group []statement, tablespace string) job {
 	var table qualified
 	for i := range list {
 		q, ok := qualifiedAt(list, i)
-		if ok && i > 0 && (list[i-1].is("on") || list[i-1].is("only") || list[i-1].is("table")) {
+		if ok && i > 0 && (list[i-1].Is("on") || list[i-1].Is("only") || list[i-1].Is("table")) {
 			table = q
 			break
 		}
@@ -166,7 +166,7 @@ func (t *Target) foreignJob(group []statement) job {
 	list := tokens(group[0].text)
 	for i := range list {
 		q, ok := qualifiedAt(list, i)
-		if ok && i > 0 && (list[i-1].is("only") || list[i-1].is("table") || list[i-1].is("references")) {
+		if ok && i > 0 && (list[i-1].Is("only") || list[i-1].Is("table") || list[i-1].Is("references")) {
 			// A key of a partitioned table locks its partitions: the topmost table stands for all.
 			locks = append(locks, lock{t.top(q), true})
 			tables = append(tables, q)
@@ -223,14 +223,14 @@ func (t *Target) indexCost(table qualified, definition []token) int64 {
 	method := "btree"
 	cost, first := int64(0), true
 	for i, tok := range definition {
-		if i > 0 && definition[i-1].is("using") && tok.name() != "index" {
-			method = tok.name()
+		if i > 0 && definition[i-1].Is("using") && tok.Name() != "index" {
+			method = tok.Name()
 		}
-		if i == 0 || definition[i-1].text != "(" && definition[i-1].text != "," {
+		if i == 0 || definition[i-1].Text != "(" && definition[i-1].Text != "," {
 			continue
 		}
 		kind := rows.Other // an expression
-		if k := slices.IndexFunc(found.Columns, func(col rows.Column) bool { return col.Name == tok.name() }); k >= 0 {
+		if k := slices.IndexFunc(found.Columns, func(col rows.Column) bool { return col.Name == tok.Name() }); k >= 0 {
 			kind = found.Columns[k].Type
 		}
 		if first {

@@ -44,7 +44,8 @@ SELECT c.oid, n.nspname::text, c.relname::text, c.relkind::text, c.relpersistenc
 	coalesce(e.extname::text, ''), coalesce(cfg.cond, ''), cfg.rel IS NOT NULL,
 	coalesce(has_schema_privilege(n.oid, 'USAGE'), false), coalesce(has_table_privilege(c.oid, 'SELECT'), false),
 	c.relrowsecurity AND coalesce(row_security_active(c.oid), false),
-	ARRAY(SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno)
+	ARRAY(SELECT i.inhparent FROM pg_inherits i WHERE i.inhrelid = c.oid ORDER BY i.inhseqno),
+	coalesce(obj_description(c.oid, 'pg_class'), '')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 	LEFT JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.objsubid = 0
 		AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
@@ -71,7 +72,7 @@ func relations(ctx context.Context, conn *pgx.Conn, standby bool) ([]*rel, error
 		var condition string
 		var config, usage, readable, hides bool
 		if err := rs.Scan(&r.oid, &r.table.Schema, &r.table.Name, &r.relkind, &r.unlogged, &tuples,
-			&r.table.Extension, &condition, &config, &usage, &readable, &hides, &r.parents); err != nil {
+			&r.table.Extension, &condition, &config, &usage, &readable, &hides, &r.parents, &r.table.Comment); err != nil {
 			return nil, err
 		}
 		r.table.Kind = kinds[r.relkind]

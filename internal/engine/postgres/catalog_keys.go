@@ -12,8 +12,10 @@ import (
 const indexesQuery = `
 SELECT i.indrelid, c.relname::text, i.indisprimary, i.indisunique, i.indpred IS NULL AND i.indexprs IS NULL AND i.indisvalid, pg_get_indexdef(i.indexrelid),
 	ARRAY(SELECT a.attname::text FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (num, pos)
-		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num WHERE k.pos <= i.indnkeyatts ORDER BY k.pos)
-FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid
+		JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.num WHERE k.pos <= i.indnkeyatts ORDER BY k.pos),
+	(m.amname IN ('btree', 'hash') AND coalesce(to_jsonb(i) ->> 'indnullsnotdistinct', 'false') = 'false'
+		AND NOT EXISTS (SELECT FROM unnest(i.indclass::oid[]) o (id) JOIN pg_opclass p ON p.oid = o.id WHERE NOT p.opcdefault))
+FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
 WHERE i.indrelid = ANY ($1)
 ORDER BY i.indrelid, c.relname COLLATE "C"`
 
@@ -26,14 +28,18 @@ func describeIndexes(ctx context.Context, conn *pgx.Conn, list []*rel) error {
 	}
 	var rel uint32
 	var ix rows.Index
-	var primary, plain bool
+	var primary, plain, common bool
 	var columns []string
-	_, err = pgx.ForEachRow(rs, []any{&rel, &ix.Name, &primary, &ix.Unique, &plain, &ix.Definition, &columns}, func() error {
+	_, err = pgx.ForEachRow(rs, []any{&rel, &ix.Name, &primary, &ix.Unique, &plain, &ix.Definition, &columns, &common}, func() error {
 		t := byOID[rel].table
 		if primary {
 			t.PrimaryKey = columns
 			columns = nil
 			return nil
+		}
+		ix.Columns = nil
+		if plain && common {
+			ix.Columns = columns
 		}
 		t.Indexes = append(t.Indexes, ix)
 		if ix.Unique && plain {
@@ -46,7 +52,7 @@ func describeIndexes(ctx context.Context, conn *pgx.Conn, list []*rel) error {
 }
 
 const foreignKeysQuery = `
-SELECT k.conrelid, k.confrelid, k.conname::text, n.nspname::text, c.relname::text, k.condeferrable,
+SELECT k.conrelid, k.confrelid, k.conname::text, n.nspname::text, c.relname::text, k.condeferrable, k.confdeltype::text, k.confupdtype::text,
 	ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (num, pos)
 		JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.pos),
 	ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (num, pos)
@@ -54,6 +60,9 @@ SELECT k.conrelid, k.confrelid, k.conname::text, n.nspname::text, c.relname::tex
 FROM pg_constraint k JOIN pg_class c ON c.oid = k.confrelid JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE k.contype = 'f' AND k.conparentid = 0 AND k.conrelid = ANY ($1)
 ORDER BY k.conrelid, k.conname COLLATE "C"`
+
+// actions are what confdeltype and confupdtype say, but for no action.
+var actions = map[string]string{"r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 
 // describeForeignKeys fills in the foreign keys of list. Those to tables that are not in list can't be
 // kept; they are returned, as header lines of pg_dump's text name them.
@@ -66,9 +75,10 @@ func describeForeignKeys(ctx context.Context, conn *pgx.Conn, list []*rel) (dang
 	var rel, ref uint32
 	var k rows.ForeignKey
 	var to rows.Table
-	_, err = pgx.ForEachRow(rs, []any{&rel, &ref, &k.Name, &to.Schema, &to.Name, &k.Deferrable, &k.Columns, &k.References}, func() error {
+	_, err = pgx.ForEachRow(rs, []any{&rel, &ref, &k.Name, &to.Schema, &to.Name, &k.Deferrable, &k.OnDelete, &k.OnUpdate, &k.Columns, &k.References}, func() error {
 		t := byOID[rel].table
 		k.Table = to.String()
+		k.OnDelete, k.OnUpdate = actions[k.OnDelete], actions[k.OnUpdate]
 		if byOID[ref] == nil {
 			dangling = append(dangling, danglingKey{schema: t.Schema, table: t.Name, key: k.Name})
 		} else {

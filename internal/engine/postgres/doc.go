@@ -17,6 +17,9 @@
 // any number of «set» and «set for ROLE»: what ALTER DATABASE and ALTER ROLE … IN DATABASE have set, as the clause
 // «SET "name" TO value» of those statements.
 //
+// A [Target] takes such a view, or one of another engine, whose portable schema becomes tables here; a [Merger] puts rows
+// into tables that exist.
+//
 // Every session runs with the same fixed settings (see connect.go), so that equal values have
 // equal text on every server: UTC, ISO dates, \x hex bytes, shortest exact floats, and
 // money in the C locale.

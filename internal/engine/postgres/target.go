@@ -47,8 +47,9 @@ type Target struct {
 	where string // server and database, for messages
 
 	schema   *rows.Schema
-	version  int   // the server's major version
-	did      stage // how far Prepare came; what Abort has to undo
+	foreign  *foreign // of a schema from another engine
+	version  int      // the server's major version
+	did      stage    // how far Prepare came; what Abort has to undo
 	main     *session
 	pool     *pool
 	script   *definitions // definitions; nil for data only
@@ -126,10 +127,14 @@ func (t *Target) observe(stage string, done, total int) {
 
 // Prepare creates the definitions that rows need. Kinds: Exists when the database holds
 // something and TargetOptions do not allow to remove it; NotFound when the database or, for data only,
-// a table does not exist; Mismatch when a table there lacks columns; Unsupported when there are no
-// definitions for PostgreSQL; Damaged when they can't be read.
+// a table does not exist; Mismatch when a table there lacks columns; Unsupported when a backup of PostgreSQL has no
+// definitions; Damaged when they can't be read. The schema of another engine is translated, less what [Target.Omitted] names.
 func (t *Target) Prepare(ctx context.Context, s *rows.Schema, native fs.FS) error {
 	t.schema = s
+	if s.Origin.Engine != "postgres" {
+		t.foreign = translate(s)
+		t.schema = t.foreign.schema
+	}
 	if err := t.readScript(s, native); err != nil {
 		return err
 	}
@@ -159,6 +164,12 @@ func (t *Target) Prepare(ctx context.Context, s *rows.Schema, native fs.FS) erro
 func (t *Target) Load(ctx context.Context, p rows.Part, r io.Reader) (rows.Count, error) {
 	if t.opt.SchemaOnly {
 		return rows.Count{}, nil
+	}
+	if t.foreign != nil {
+		if p.Table = t.foreign.local[p.Table]; p.Table == nil {
+			return rows.Count{}, nil // it is left out, as Omitted said
+		}
+		r = scales(p.Table, r)
 	}
 	if t.single == nil {
 		c, err := t.full.load(ctx, p, func(s *session) (rows.Count, error) { return load(ctx, s, p, r) })
@@ -258,7 +269,11 @@ func (t *Target) readScript(s *rows.Schema, native fs.FS) error {
 	if t.opt.DataOnly {
 		return nil
 	}
-	if native == nil || s.Origin.Engine != "postgres" {
+	if t.foreign != nil {
+		t.script = &t.foreign.script
+		return nil
+	}
+	if native == nil {
 		return fail.New(fail.Unsupported, "create the tables and restore with --data-only",
 			"the backup has no definitions for PostgreSQL")
 	}

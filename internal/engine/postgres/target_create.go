@@ -10,6 +10,7 @@ import (
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/sqlsplit"
 )
 
 // maintenance returns a session in a database that is surely there, to create or drop ours.
@@ -178,7 +179,7 @@ func (t *Target) dress(ctx context.Context) error {
 	}
 	for _, s := range list {
 		// The attributes were stored as text: each is one statement or none.
-		if pieces, err := splitSQL(s.text); err != nil || len(pieces) != 1 || pieces[0].kind != pieceStatement {
+		if pieces, err := sqlsplit.Split(sqlsplit.PostgreSQL, s.text); err != nil || len(pieces) != 1 || pieces[0].Kind != sqlsplit.Statement {
 			return fail.New(fail.Damaged, "", "the backup's description of the database holds %.100q", s.text)
 		}
 	}

@@ -295,6 +295,14 @@ func (s *single) finish(ctx context.Context) error {
 	if err == nil {
 		err = s.t.setSequences(ctx, s.s, list)
 	}
+	if s.t.foreign != nil {
+		// Sequences of another engine have no names here.
+		for _, p := range s.places {
+			if err == nil {
+				err = followRows(ctx, s.s, quoteTable(p.table), p.only(), false)
+			}
+		}
+	}
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/sqlsplit"
 )
 
 // group is the statements of one entry, and the names in them.
@@ -74,10 +75,10 @@ func groups(list []statement) []*group {
 
 // regclassAt reads the name in 'schema.name'::regclass, as in nextval's argument.
 func regclassAt(list []token, i int) (q qualified, ok bool) {
-	if i+3 >= len(list) || list[i].kind != tokString || list[i].text[0] != '\'' || !list[i+3].is("regclass") {
+	if i+3 >= len(list) || list[i].Kind != sqlsplit.String || list[i].Text[0] != '\'' || !list[i+3].Is("regclass") {
 		return q, false
 	}
-	text := list[i].text
+	text := list[i].Text
 	return qualifiedAt(tokens(strings.ReplaceAll(text[1:len(text)-1], "''", "'")), 0)
 }
 
@@ -91,7 +92,7 @@ func subjectOf(g *group) qualified {
 	case "STATISTICS":
 		toks := tokens(g.list[0].text)
 		for k := len(toks) - 1; k > 0; k-- {
-			if q, ok := qualifiedAt(toks, k); ok && toks[k-1].is("from") {
+			if q, ok := qualifiedAt(toks, k); ok && toks[k-1].Is("from") {
 				return q
 			}
 		}

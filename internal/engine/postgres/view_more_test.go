@@ -94,21 +94,23 @@ func testTables(t *testing.T, _ *servers.PG, v *View) {
 		Schema: "public", Name: "users", Kind: rows.Ordinary,
 		Columns: []rows.Column{
 			{Name: "id", Type: rows.Int, Native: "integer", Size: 32, NotNull: true, Default: "nextval('public.users_id_seq'::regclass)"},
-			{Name: "name", Type: rows.Text, Native: "text", NotNull: true, Default: `'it''s "me"'::text`},
+			{Name: "name", Type: rows.Text, Native: "text", NotNull: true, Default: `'it''s "me"'::text`, Literal: text(`it's "me"`), Comment: `with a 'quote' and \ backslash`},
 			{Name: "email", Type: rows.Text, Native: "text"},
 			{Name: "boss", Type: rows.Int, Native: "integer", Size: 32},
 			{Name: "born", Type: rows.Date, Native: "date"},
 			{Name: "upper_name", Type: rows.Text, Native: "text", Default: "upper(name)", Generated: true},
 			{Name: "note", Type: rows.Text, Native: "text"},
-			{Name: "made", Type: rows.Instant, Native: "timestamp with time zone", NotNull: true, Default: "'2024-01-01 00:00:00+00'::timestamp with time zone"},
+			{Name: "made", Type: rows.Instant, Native: "timestamp with time zone", NotNull: true, Default: "'2024-01-01 00:00:00+00'::timestamp with time zone",
+				Literal: text("2024-01-01 00:00:00+00")},
 		},
 		PrimaryKey: []string{"id"}, Unique: [][]string{{"email"}},
 		Indexes: []rows.Index{
-			{Name: "users_born", Definition: "CREATE INDEX users_born ON public.users USING btree (born DESC NULLS LAST) INCLUDE (email)"},
-			{Name: "users_email_key", Unique: true, Definition: "CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email)"},
+			{Name: "users_born", Definition: "CREATE INDEX users_born ON public.users USING btree (born DESC NULLS LAST) INCLUDE (email)", Columns: []string{"born"}},
+			{Name: "users_email_key", Unique: true, Definition: "CREATE UNIQUE INDEX users_email_key ON public.users USING btree (email)", Columns: []string{"email"}},
 			{Name: "users_lower", Definition: "CREATE INDEX users_lower ON public.users USING btree (lower(name)) WHERE (born IS NOT NULL)"},
 		},
 		ForeignKeys: []rows.ForeignKey{{Name: "users_boss_fkey", Columns: []string{"boss"}, Table: "public.users", References: []string{"id"}, Deferrable: true}},
+		Comment:     "people",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("public.users differs (-want +got):\n%s", diff)
