@@ -71,6 +71,8 @@ func child(work string, args []string) error {
 		return childExec(args[0], args[1:])
 	case "restore":
 		return childRestore(args[0])
+	case "merge":
+		return childMerge(args[0], args[1])
 	case "kind":
 		return childKind(args[0])
 	}

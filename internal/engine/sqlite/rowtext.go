@@ -88,7 +88,7 @@ func (v *View) open(ctx context.Context, c *viewConn, t *table, b bounds) (*rowR
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	st, _, err := c.conn.Prepare(t.query(b))
-	if err != nil && t.order != "" {
+	if err != nil && t.order != "" && !t.mustSort {
 		// The order needs a collation that only the database's own program has; any order will do.
 		plain := *t
 		plain.order = ""
@@ -199,7 +199,7 @@ func (t *table) query(b bounds) string {
 		sql.WriteString("NULL")
 	}
 	sql.WriteString(" FROM main." + quote(t.name))
-	if !t.withoutRowid {
+	if !t.withoutRowid && !t.mustSort {
 		sql.WriteString(" NOT INDEXED") // an index that has all columns would give its own order
 	}
 	where := " WHERE "

@@ -18,6 +18,7 @@ type table struct {
 	order        string   // ORDER BY that is the b-tree's own order; may be ""
 	virtual      bool
 	withoutRowid bool
+	mustSort     bool    // the order is asked for: any index may serve it, and no other order will do
 	cuts         []int64 // rowids after which a part ends, ascending
 }
 
@@ -29,7 +30,7 @@ type column struct {
 // schemaReader reads the description of a database through one connection.
 type schemaReader struct {
 	conn   *sqlite3.Conn
-	pages  *pages
+	pages  *pages            // nil: no estimates
 	part   int64             // bytes of a part, about
 	sql    map[string]string // of tables and indexes, by name
 	shadow map[string]string // tables behind a virtual table, by name
@@ -106,16 +107,19 @@ func (r *schemaReader) table(name string, root uint32) (*rows.Table, *table, err
 	if of := r.shadow[name]; of != "" {
 		t.Native = append(t.Native, rows.Pair{Name: "shadow_of", Value: of})
 	}
-	if err := r.columns(t, info); err != nil {
+	text := parseClauses(r.sql[name])
+	if err := r.columns(t, info, text); err != nil {
 		return nil, nil, err
 	}
 	if err := r.indexes(t, info); err != nil {
 		return nil, nil, err
 	}
-	if err := r.foreignKeys(t); err != nil {
+	if err := r.foreignKeys(t, text); err != nil {
 		return nil, nil, err
 	}
-	r.estimate(t, info, root)
+	if r.pages != nil {
+		r.estimate(t, info, root)
+	}
 	return t, info, nil
 }
 
@@ -132,7 +136,7 @@ func (r *schemaReader) flags(t *rows.Table, info *table) error {
 	})
 }
 
-func (r *schemaReader) columns(t *rows.Table, info *table) error {
+func (r *schemaReader) columns(t *rows.Table, info *table, text clauses) error {
 	const plain, hiddenVirtual, hiddenStored = 0, 2, 3
 	type key struct {
 		at   int
@@ -144,6 +148,7 @@ func (r *schemaReader) columns(t *rows.Table, info *table) error {
 		c.Type, c.Size = portable(c.Native)
 		hidden := st.ColumnInt(5)
 		c.Generated = hidden == hiddenVirtual || hidden == hiddenStored
+		text.refine(&c)
 		if n := st.ColumnInt(4); n > 0 {
 			keys = append(keys, key{n, c.Name})
 		}
@@ -163,18 +168,22 @@ func (r *schemaReader) columns(t *rows.Table, info *table) error {
 // indexes reads keys and indexes, and finds out how the rowid is named and the rows are ordered.
 func (r *schemaReader) indexes(t *rows.Table, info *table) error {
 	primary := false // an index of its own for the primary key
-	err := each(r.conn, "SELECT name, \"unique\", origin FROM pragma_index_list(?) ORDER BY seq DESC", []string{t.Name}, func(st *sqlite3.Stmt) error {
+	err := each(r.conn, "SELECT name, \"unique\", origin, partial FROM pragma_index_list(?) ORDER BY seq DESC", []string{t.Name}, func(st *sqlite3.Stmt) error {
 		name, unique, origin := st.ColumnText(0), st.ColumnBool(1), st.ColumnText(2)
+		columns, order, plain, err := r.indexed(name)
+		if err != nil {
+			return err
+		}
 		switch origin {
 		case "c":
-			t.Indexes = append(t.Indexes, rows.Index{Name: name, Unique: unique, Definition: r.sql[name]})
+			x := rows.Index{Name: name, Unique: unique, Definition: r.sql[name]}
+			if plain && !st.ColumnBool(3) {
+				x.Columns = columns
+			}
+			t.Indexes = append(t.Indexes, x)
 			return nil
 		case "pk":
 			primary = true
-		}
-		columns, order, err := r.indexed(name)
-		if err != nil {
-			return err
 		}
 		if origin == "u" {
 			t.Unique = append(t.Unique, columns)
@@ -210,9 +219,11 @@ func hiddenRowid(columns []rows.Column) string {
 	return ""
 }
 
-// indexed returns the key columns of an index, also as ORDER BY.
-func (r *schemaReader) indexed(name string) (columns []string, order string, err error) {
-	err = each(r.conn, "SELECT name, coll, \"desc\" FROM pragma_index_xinfo(?) WHERE key", []string{name}, func(st *sqlite3.Stmt) error {
+// indexed returns the key columns of an index, also as ORDER BY, and whether it is over columns alone, compared by their bytes.
+func (r *schemaReader) indexed(name string) (columns []string, order string, plain bool, err error) {
+	plain = true
+	err = each(r.conn, "SELECT name, coll, \"desc\", cid FROM pragma_index_xinfo(?) WHERE key", []string{name}, func(st *sqlite3.Stmt) error {
+		plain = plain && st.ColumnInt(3) >= 0 && st.ColumnText(1) == "BINARY"
 		columns = append(columns, st.ColumnText(0))
 		if order != "" {
 			order += ","
@@ -223,16 +234,20 @@ func (r *schemaReader) indexed(name string) (columns []string, order string, err
 		}
 		return nil
 	})
-	return columns, order, err
+	return columns, order, plain, err
 }
 
-func (r *schemaReader) foreignKeys(t *rows.Table) error {
+func (r *schemaReader) foreignKeys(t *rows.Table, text clauses) error {
 	last := -1
-	err := each(r.conn, "SELECT id, \"table\", \"from\", \"to\" FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq", []string{t.Name}, func(st *sqlite3.Stmt) error {
+	err := each(r.conn, "SELECT id, \"table\", \"from\", \"to\", on_update, on_delete FROM pragma_foreign_key_list(?) ORDER BY id DESC, seq", []string{t.Name}, func(st *sqlite3.Stmt) error {
 		if id := st.ColumnInt(0); id != last {
 			last = id
 			to := rows.Table{Name: st.ColumnText(1)}
-			t.ForeignKeys = append(t.ForeignKeys, rows.ForeignKey{Table: to.String()})
+			fk := rows.ForeignKey{Table: to.String(), OnUpdate: action(st.ColumnText(4)), OnDelete: action(st.ColumnText(5))}
+			if i := len(t.ForeignKeys); i < len(text.references) {
+				fk.Name, fk.Deferrable = text.references[i].name, text.references[i].deferrable
+			}
+			t.ForeignKeys = append(t.ForeignKeys, fk)
 		}
 		fk := &t.ForeignKeys[len(t.ForeignKeys)-1]
 		fk.Columns = append(fk.Columns, st.ColumnText(2))

@@ -1,5 +1,6 @@
 // Package sqlite sees an SQLite file as an image and as rows: [OpenImage] copies the pages of a
-// live database, [OpenView] and [OpenStored] read its tables, [Target] puts an image back.
+// live database, [OpenView] and [OpenStored] read its tables, [Target] puts an image back, [RowsTarget] makes
+// a new file of any engine's tables, and [Merger] puts rows into tables that exist.
 //
 // What one instant means depends on the file's journal mode. In WAL mode a reader sees the
 // database as it was when it began, and writers go on: the copy costs them nothing but a

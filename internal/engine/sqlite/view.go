@@ -247,13 +247,19 @@ func (v *View) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "", "read %s", p.Table)
 	}
+	return v.start(ctx, info, b)
+}
+
+// start opens a reader on the connection whose turn it is.
+func (v *View) start(ctx context.Context, t *table, b bounds) (io.ReadCloser, error) {
 	v.mu.Lock()
 	c := v.conns[v.next%len(v.conns)]
 	v.next++
 	v.mu.Unlock()
-	r, err := v.open(ctx, c, info, b)
+	r, err := v.open(ctx, c, t, b)
 	if err != nil {
-		return nil, sqlError(ctx, v.cause.because(err), "read %s", p.Table)
+		name := rows.Table{Name: t.name}
+		return nil, sqlError(ctx, v.cause.because(err), "read %s", &name)
 	}
 	return r, nil
 }

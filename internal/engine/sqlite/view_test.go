@@ -118,7 +118,7 @@ func TestViewSchema(t *testing.T) {
 			{Name: "pa", Type: rows.Int, Native: "INT", Size: 64},
 			{Name: "pb", Type: rows.Text, Native: "TEXT"},
 			{Name: "up", Type: rows.Any},
-			{Name: "price", Type: rows.Decimal, Native: "DECIMAL(10,2)", NotNull: true, Default: "1.5"},
+			{Name: "price", Type: rows.Decimal, Native: "DECIMAL(10,2)", Size: 10, Scale: 2, NotNull: true, Default: "1.5", Literal: ptr("1.5")},
 			{Name: "when_", Type: rows.Timestamp, Native: "DATETIME"},
 			{Name: "ok", Type: rows.Bool, Native: "BOOLEAN"},
 			{Name: "r", Type: rows.Float, Native: "REAL", Size: 64},
@@ -133,7 +133,7 @@ func TestViewSchema(t *testing.T) {
 		},
 		ForeignKeys: []rows.ForeignKey{
 			{Columns: []string{"up"}, Table: "child", References: []string{"id"}},
-			{Columns: []string{"pb", "pa"}, Table: "parent", References: []string{"b", "a"}},
+			{Columns: []string{"pb", "pa"}, Table: "parent", References: []string{"b", "a"}, OnDelete: "cascade"},
 		},
 		EstRows: 2, EstBytes: 4096,
 	}
