@@ -29,6 +29,18 @@ if [ "${1:-}" = --bench ]; then
 	need zstd zstd
 	need restic restic
 fi
+# Real Django: 3.2 is bookworm's own, 4.2 and 5.2 are unpacked from later Debian releases.
+need python3-django /usr/lib/python3/dist-packages/django/__init__.py
+need python3-psycopg2 /usr/lib/python3/dist-packages/psycopg2/__init__.py
+need python3-mysqldb /usr/lib/python3/dist-packages/MySQLdb/__init__.py
+need python3-sqlparse /usr/lib/python3/dist-packages/sqlparse/__init__.py
+need tzdata /usr/share/zoneinfo/Europe/Paris
+want_django=()
+for release in 4.2:trixie 5.2:trixie-backports; do
+	[ -e "$cache/django-${release%%:*}" ] || want_django+=("$release")
+done
+need mariadb-server-core mariadb-install-db # without the service of mariadb-server
+need mariadb-client mariadb-dump
 want_trixie=
 if [ -z "${HOLDFAST_TEST_PG:-}" ]; then
 	need postgresql-15 /usr/lib/postgresql/15/bin/postgres
@@ -39,7 +51,7 @@ if [ -z "${HOLDFAST_TEST_PG:-}" ]; then
 		need debootstrap debootstrap
 	fi
 fi
-if [ ${#packages[@]} -eq 0 ] && [ -z "$want_trixie" ]; then
+if [ ${#packages[@]} -eq 0 ] && [ -z "$want_trixie" ] && [ ${#want_django[@]} -eq 0 ]; then
 	exit 0
 fi
 
@@ -50,6 +62,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	if [ -n "$want_trixie" ]; then
 		say "  PostgreSQL 17, in /usr/lib/postgresql/17/bin or as a Debian trixie in $trixie"
 	fi
+	for release in "${want_django[@]}"; do
+		say "  Django ${release%%:*} and what it needs, in $cache/django-${release%%:*}/usr/lib/python3/dist-packages"
+	done
 	say "to test with other PostgreSQL servers: HOLDFAST_TEST_PG=/path/to/bin:/path/to/another/bin"
 	exit 1
 fi
@@ -69,23 +84,54 @@ if [ ${#packages[@]} -gt 0 ]; then
 	apt-get install -q -y --no-install-recommends "${packages[@]}" >&2
 fi
 
-if [ -n "$want_trixie" ]; then
-	# From the mirror this machine's own packages come from.
+# The other Debian releases come from the mirror this machine's own packages come from.
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+if [ -n "$want_trixie" ] || [ ${#want_django[@]} -gt 0 ]; then
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' "Codename: $codename" | head -n 1)
 	if [ -z "$mirror" ]; then
-		say "no source of Debian packages found: install PostgreSQL 17, or make a Debian trixie with it in $trixie"
+		say "no source of Debian packages found: run this again where apt has one"
 		exit 1
 	fi
+	mkdir -p "$cache"
+fi
+
+for release in "${want_django[@]}"; do
+	version=${release%%:*} suite=${release#*:}
+	say "unpacking Django $version of Debian $suite"
+	# apt with lists and a cache of its own: this machine's sources stay as they are.
+	new=$(mktemp -d "$cache/django.XXXXXX")
+	mkdir -p "$new/apt/lists/partial" "$new/apt/archives/partial" "$new/root"
+	for s in trixie "$suite"; do echo "deb [signed-by=$keyring] $mirror $s main"; done | sort -u >"$new/apt/sources.list"
+	own=(-q -o "Dir::Etc::SourceList=$new/apt/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$new/apt/lists"
+		-o "Dir::Cache=$new/apt" -o Acquire::Languages=none -o APT::Sandbox::User=root)
+	# Packages of nothing but Python, so that this system's Python runs them.
+	if ! (cd "$new/apt" && apt-get "${own[@]}" update &&
+		apt-get "${own[@]}" download "python3-django/$suite" python3-{asgiref,sqlparse,typing-extensions}/trixie) >&2; then
+		rm -rf "$new"
+		say "Django $version could not be had from $mirror"
+		exit 1
+	fi
+	for deb in "$new"/apt/*.deb; do dpkg -x "$deb" "$new/root"; done
+	if ! grep -q "^VERSION = (${version/./, }," "$new/root/usr/lib/python3/dist-packages/django/__init__.py"; then
+		say "Debian $suite has no Django $version any more"
+		rm -rf "$new"
+		exit 1
+	fi
+	/usr/bin/python3 -m compileall -q "$new/root" || true # what is not compiled is only slower
+	chmod 755 "$new/root"
+	mv -T "$new/root" "$cache/django-$version" || [ -e "$cache/django-$version" ] # somebody else was faster
+	rm -rf "$new"
+done
+
+if [ -n "$want_trixie" ]; then
 	proxy=$(apt-config shell proxy Acquire::http::Proxy) && eval "$proxy" && [ -n "${proxy:-}" ] && export http_proxy="$proxy"
-	keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 	check=(--keyring="$keyring")
 	if [ ! -e "$keyring" ]; then
 		say "warning: $keyring is missing, so the packages' signatures are not checked"
 		check=(--no-check-gpg)
 	fi
 	say "making a Debian trixie with PostgreSQL 17 in $trixie"
-	mkdir -p "$cache"
 	# Made aside, so that a half-made one is never taken for a whole one.
 	new=$(mktemp -d "$cache/trixie.XXXXXX")
 	if ! debootstrap --variant=minbase "${check[@]}" --include=postgresql-17 trixie "$new" "$mirror" >"$cache/debootstrap.log" 2>&1; then

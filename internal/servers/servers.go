@@ -33,7 +33,7 @@ import (
 // Require skips the test unless ok, or fails it when $HOLDFAST_REQUIRE, a comma list, has
 // name in it. Why says what is missing, for the person who is to provide it.
 //
-// Names in use: postgres15, postgres17 (and so on), sqlite3, python3, tmpfs, kopia. The
+// Names in use: postgres15, postgres17 (and so on), mariadb, sqlite3, python3, tmpfs, kopia. The
 // Makefile lists those that CI requires.
 func Require(t testing.TB, name string, ok bool, why string) {
 	t.Helper()
