@@ -27,6 +27,7 @@ import (
 //	reader       a long read; any number at once
 //	maintenance  gives space back with kopia's full margins of safety; one at a time, beside writers
 //	exclusive    gives space back at once; alone
+//	job          one piece of work on one database, named by its purpose; one of each name
 //
 // A lease on this machine lives as long as its process. One of another machine lives for
 // leaseExpiry after it was last renewed, by the storage's times alone: a put of ours tells what
@@ -45,11 +46,18 @@ const (
 	leaseReader      leaseKind = "reader"
 	leaseMaintenance leaseKind = "maintenance"
 	leaseExclusive   leaseKind = "exclusive"
+	leaseJob         leaseKind = "job"
 )
 
-// against reports whether leases of kinds a and b can't live together.
-func (k leaseKind) against(o leaseKind) bool {
-	return k == leaseExclusive || o == leaseExclusive || (k == leaseMaintenance && o == leaseMaintenance)
+// against reports whether two leases can't live together. Jobs are in nobody's way: what they do takes leases of its own.
+func (l leaseInfo) against(o leaseInfo) bool {
+	switch {
+	case l.Kind == leaseJob || o.Kind == leaseJob:
+		return l.Kind == o.Kind && l.Purpose == o.Purpose
+	case l.Kind == leaseExclusive || o.Kind == leaseExclusive:
+		return true
+	}
+	return l.Kind == leaseMaintenance && o.Kind == leaseMaintenance
 }
 
 // leaseInfo is the content of a lease blob, as JSON.
@@ -210,7 +218,7 @@ func (l *lease) contested(ctx context.Context, now time.Time) error {
 			}
 			continue
 		}
-		if l.info.Kind.against(o.info.Kind) {
+		if l.info.against(o.info) {
 			return fail.New(fail.Locked, "try again when it has ended", "%s: %s is at work (host %s, process %d) since %s",
 				l.info.Purpose, o.info.Purpose, o.info.Host, o.info.PID, o.info.Since.Local().Format(time.DateTime))
 		}

@@ -277,6 +277,31 @@ func (r *Repo) PutRecord(ctx context.Context, kind string, labels map[string]str
 	})
 }
 
+// SetRecord keeps v, as JSON, under kind and labels in the place of all records of that kind with exactly these
+// labels, and removes those. With a nil v it only removes them.
+func (r *Repo) SetRecord(ctx context.Context, kind string, labels map[string]string, v any) error {
+	return r.write(ctx, "record", func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+		l, err := r.loadManifests(ctx)
+		if err != nil {
+			return err
+		}
+		if v != nil {
+			if err := putRecord(ctx, w, kind, labels, v); err != nil {
+				return err
+			}
+		}
+		for _, old := range l.records(kind, labels) {
+			if len(old.Labels) != len(labels) {
+				continue
+			}
+			if err := w.DeleteManifest(ctx, manifest.ID(old.ID)); err != nil {
+				return wrapWrite(err, "remove a record of kind %s", kind)
+			}
+		}
+		return nil
+	})
+}
+
 func putRecord(ctx context.Context, w repo.RepositoryWriter, kind string, labels map[string]string, v any) error {
 	all := map[string]string{manifest.TypeLabelKey: recordPrefix + kind}
 	for k, l := range labels {
