@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -21,6 +22,9 @@ type Store struct {
 	splitter *rows.Splitter
 	now      func() time.Time
 	warn     func(string)
+
+	changesMu sync.Mutex
+	changes   map[string]Change // by group; guarded by changesMu
 }
 
 // Init creates a repository. Kinds: Exists, NoSpace, Denied, Usage.

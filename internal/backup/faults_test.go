@@ -50,7 +50,7 @@ func childWork(args []string) error {
 			_, err = tryRestore(ctx, s, b, args[2], wire.TargetOptions{})
 		}
 	case "prune":
-		_, err = s.Prune(ctx, retain.Policy{Last: 1}, backup.PruneOptions{Now: true})
+		_, err = s.Prune(ctx, backup.OnePolicy(retain.Policy{Last: 1}), backup.PruneOptions{Now: true})
 	}
 	return err
 }
@@ -171,7 +171,7 @@ func TestKilledPrune(t *testing.T) {
 		if v := verifyAll(t, s); v.Err() != nil {
 			t.Errorf("step %d: %v: %+v, %+v", step, v.Err(), v.Damage, v.Structure)
 		}
-		if _, err := s.Prune(t.Context(), retain.Policy{Last: 1}, backup.PruneOptions{Now: true}); err != nil {
+		if _, err := s.Prune(t.Context(), backup.OnePolicy(retain.Policy{Last: 1}), backup.PruneOptions{Now: true}); err != nil {
 			t.Errorf("step %d: the next prune: %v", step, err)
 		}
 		if list, err = s.List(t.Context()); err != nil || len(list) != 1 {
@@ -298,7 +298,7 @@ func TestDiskFull(t *testing.T) {
 	}
 	_ = s.Close(t.Context())
 	s = openStore(t, loc)
-	if _, err := s.Prune(t.Context(), retain.Policy{Last: 1}, backup.PruneOptions{Now: true}); err != nil {
+	if _, err := s.Prune(t.Context(), backup.OnePolicy(retain.Policy{Last: 1}), backup.PruneOptions{Now: true}); err != nil {
 		t.Fatalf("prune on a full disk: %v", err)
 	}
 	restore(t, s, backUp(t, s, db), filepath.Join(t.TempDir(), "r2.sqlite3"), wire.TargetOptions{})

@@ -18,7 +18,7 @@ const checkKind = "check"
 // Check is the recorded result of looking at one backup again.
 type Check struct {
 	Backup  repo.ID   `json:"backup"`
-	What    string    `json:"what"` // "verify"
+	What    string    `json:"what"` // "verify" or "drill"
 	At      time.Time `json:"at"`
 	Seconds float64   `json:"seconds"`
 	Percent float64   `json:"percent"` // of the data that was read; 100 is every byte
@@ -62,13 +62,30 @@ func (s *Store) List(ctx context.Context) ([]Backup, error) {
 		i, ok := byID[c.Backup]
 		switch {
 		case !ok:
-		case len(c.Damage) > 0:
-			list[i].State, list[i].StateAt = Damaged, c.At
-		case c.Percent == 100:
-			list[i].State, list[i].StateAt = Verified, c.At
+		default:
+			list[i].checked(c)
 		}
 	}
 	return list, nil
+}
+
+// checked notes the result of one more check: up the ladder, or off it. A drill reads every byte too.
+func (b *Backup) checked(c Check) {
+	switch {
+	case len(c.Damage) > 0:
+		b.State, b.StateAt = Damaged, c.At
+		b.VerifiedAt, b.DrilledAt, b.DrillSeconds = time.Time{}, time.Time{}, 0
+	case c.What == WorkDrill:
+		b.State, b.StateAt = Drilled, c.At
+		b.VerifiedAt, b.DrilledAt, b.DrillSeconds = c.At, c.At, c.Seconds
+	case c.Percent == 100:
+		b.VerifiedAt = c.At
+		if b.DrilledAt.IsZero() {
+			b.State, b.StateAt = Verified, c.At
+		} else {
+			b.State, b.StateAt = Drilled, b.DrilledAt
+		}
+	}
 }
 
 // checks returns recorded checks, oldest first.

@@ -244,6 +244,10 @@ type Backup struct {
 	series   string    // of the same selection; "" for whole backups
 	State    State     `json:"state"`
 	StateAt  time.Time `json:"state_at"` // when it got there
+
+	VerifiedAt   time.Time `json:"verified_at,omitzero"`    // the last time that every byte was read and was well
+	DrilledAt    time.Time `json:"drilled_at,omitzero"`     // the last time that it was restored and compared
+	DrillSeconds float64   `json:"drill_seconds,omitempty"` // that this restore took
 }
 
 // group names what a retention policy counts together.

@@ -2,7 +2,6 @@ package backup
 
 import (
 	"context"
-	"time"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/repo"
@@ -36,19 +35,24 @@ type Reclaimed struct {
 	FilesAfter  int64 `json:"files_after"`
 }
 
-// Prune removes the backups that policy does not keep, and reclaims space that no backup needs. It never removes
+// Policies returns the policy for the backups of a database by its name, or false when they are all kept.
+type Policies func(database string) (retain.Policy, bool)
+
+// OnePolicy is the same policy for every database.
+func OnePolicy(p retain.Policy) Policies {
+	return func(string) (retain.Policy, bool) { return p, !p.Empty() }
+}
+
+// Prune removes the backups that the policies do not keep, and reclaims space that no backup needs. It never removes
 // anything while the listing can't be trusted. The kept backups lose nothing: each is a full one.
-func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOptions) (Pruned, error) {
-	if policy == (retain.Policy{}) {
-		return Pruned{}, fail.New(fail.Usage, "say what to keep, as in --keep-last 7", "prune without a policy")
-	}
-	done, gone, err := s.decide(ctx, policy)
+func (s *Store) Prune(ctx context.Context, policies Policies, opt PruneOptions) (Pruned, error) {
+	done, gone, err := s.decide(ctx, policies)
 	if err != nil || opt.DryRun {
 		return done, err
 	}
 	err = s.repo.Forget(ctx, gone...)
 	if fail.KindOf(err) == fail.NotFound { // another prune was faster
-		if done, gone, err = s.decide(ctx, policy); err == nil {
+		if done, gone, err = s.decide(ctx, policies); err == nil {
 			err = s.repo.Forget(ctx, gone...)
 		}
 	}
@@ -63,31 +67,64 @@ func (s *Store) Prune(ctx context.Context, policy retain.Policy, opt PruneOption
 	return done, nil
 }
 
-// clockSlack is how far ahead of this machine's clock a backup's may be.
-const clockSlack = 10 * time.Minute
-
-// decide applies a policy to what is listed, and returns also what is to go.
-func (s *Store) decide(ctx context.Context, policy retain.Policy) (done Pruned, gone []repo.ID, err error) {
+// decide applies the policies to what is listed, and returns also what is to go.
+func (s *Store) decide(ctx context.Context, policies Policies) (done Pruned, gone []repo.ID, err error) {
 	list, err := s.List(ctx)
 	if err != nil {
 		return Pruned{}, nil, err
 	}
-	byID := make(map[string]Backup, len(list))
-	candidates := make([]retain.Backup, len(list))
-	for i, b := range list {
-		byID[string(b.ID)] = b
-		// By the clock of the machine that ran the backup, as lists are ordered. One from the future takes no place.
-		candidates[i] = retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.Started, Bad: b.State == Damaged || b.Started.After(s.now().Add(clockSlack))}
-	}
-	verdicts, err := retain.Apply(policy, candidates)
+	pins, err := s.Pins(ctx)
 	if err != nil {
 		return Pruned{}, nil, err
 	}
-	for _, v := range verdicts {
-		done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason})
-		if !v.Keep {
-			gone = append(gone, repo.ID(v.ID))
+	attempts, err := s.Attempts(ctx)
+	if err != nil {
+		return Pruned{}, nil, err
+	}
+	byID := make(map[string]Backup, len(list))
+	byName := map[string][]retain.Backup{}
+	for _, b := range list {
+		byID[string(b.ID)] = b
+		// By the clock of the machine that ran the backup, as lists are ordered. One from the future takes no place.
+		r := retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.Started, Bad: b.State == Damaged, Drilled: !b.DrilledAt.IsZero()}
+		if p, pinned := pins[b.ID]; pinned {
+			r.Pin = p.retained()
+		}
+		byName[b.Name] = append(byName[b.Name], r)
+	}
+	for _, name := range sortedKeys(byName) {
+		policy, _ := policies(name) // an empty one keeps everything, and says so
+		verdicts, err := retain.Apply(policy, byName[name], retain.State{Now: s.now(), Failed: failedRuns(attempts, list)})
+		if err != nil {
+			return Pruned{}, nil, err
+		}
+		for _, v := range verdicts {
+			done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason()})
+			if !v.Keep {
+				gone = append(gone, repo.ID(v.ID))
+			}
 		}
 	}
 	return done, gone, nil
+}
+
+// failedRuns says, by series, why the newest run of its database failed, where it did.
+func failedRuns(attempts []Attempt, list []Backup) map[string]string {
+	failed := map[string]string{}
+	for _, a := range attempts {
+		if a.OK || a.Work != WorkBackup {
+			continue
+		}
+		for _, b := range list {
+			if b.Name == a.Database && b.Started.Before(a.Started) {
+				failed[b.group()] = a.Error
+			}
+		}
+		for _, b := range list { // one made since ends it
+			if b.Name == a.Database && b.Started.After(a.Started) {
+				delete(failed, b.group())
+			}
+		}
+	}
+	return failed
 }
