@@ -12,6 +12,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/config"
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
@@ -20,6 +21,8 @@ type app struct {
 	stdout io.Writer // data
 	stderr io.Writer // talk
 	repo   string
+	config string
+	cfg    *config.Config // once it was read
 	json   bool
 	quiet  bool
 }
@@ -40,6 +43,8 @@ $DATABASE_URL. A BACKUP is an id, the beginning of one, latest, or latest:DATABA
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.repo, "repo", "r", os.Getenv("HOLDFAST_REPO"), "the repository: a folder (default $HOLDFAST_REPO)")
 	flags.Lookup("repo").DefValue = ""
+	flags.StringVarP(&a.config, "config", "c", os.Getenv("HOLDFAST_CONFIG"), "the configuration (default $HOLDFAST_CONFIG, else holdfast.yaml here)")
+	flags.Lookup("config").DefValue = ""
 	flags.BoolVar(&a.json, "json", false, "print one JSON object a line")
 	flags.BoolVarP(&a.quiet, "quiet", "q", false, "print only results and errors")
 	root.Args = func(_ *cobra.Command, list []string) error {
@@ -52,7 +57,8 @@ $DATABASE_URL. A BACKUP is an id, the beginning of one, latest, or latest:DATABA
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, make := range []func(*app) *cobra.Command{
-		newInit, newBackup, newList, newShow, newRestore, newVerify, newPrune, newRepair, newDemo, newVersion,
+		newInit, newBackup, newList, newShow, newRestore, newVerify, newDrill, newPrune, newPin, newUnpin, newDump, newLoad, newExport, newInspect,
+		newServe, newRun, newCheck, newNotify, newConfig, newUnits, newInstallSystemd, newRepair, newDemo, newVersion,
 	} {
 		root.AddCommand(make(a))
 	}
@@ -69,8 +75,17 @@ func args(check cobra.PositionalArgs) cobra.PositionalArgs {
 	}
 }
 
-// location returns the repository that the user named.
+// location returns the repository that the user or the configuration named.
 func (a *app) location() (string, error) {
+	if a.repo == "" {
+		c, err := a.settings()
+		if err != nil {
+			return "", err
+		}
+		if c != nil && c.Repository != "" {
+			return c.Repository, nil
+		}
+	}
 	if a.repo == "" {
 		return "", fail.New(fail.Usage, "use --repo FOLDER or export HOLDFAST_REPO=FOLDER", "no repository is named")
 	}
@@ -90,11 +105,19 @@ func (a *app) open(ctx context.Context) (*backup.Store, error) {
 	if !exists { // nobody is asked for a password that opens nothing; Open says what the place is
 		return backup.Open(ctx, loc, "", a.warn)
 	}
-	password, err := findPassword(ctx, loc)
+	password, err := a.password(ctx, loc)
 	if err != nil {
 		return nil, err
 	}
 	return backup.Open(ctx, loc, password, a.warn)
+}
+
+// password returns the password of a repository: the configuration's, when the repository is.
+func (a *app) password(ctx context.Context, loc string) (fail.Secret, error) {
+	if a.cfg != nil && a.cfg.Repository == loc {
+		return configuredPassword(ctx, a.cfg)
+	}
+	return findPassword(ctx, loc)
 }
 
 // withStore opens the repository, runs fn and closes it.

@@ -35,6 +35,12 @@ psql's: users, public.users, 'log_*', '"Odd Name"'.`,
 			} else {
 				a.warnOfPasswords(list)
 			}
+			for i := range list {
+				var err error
+				if list[i], err = a.resolve(list[i]); err != nil {
+					return err
+				}
+			}
 			if plain(opt.Name) != opt.Name {
 				return fail.New(fail.Usage, "use printable characters", "--name %q", opt.Name)
 			}

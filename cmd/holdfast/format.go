@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -83,6 +85,10 @@ func plainLines(s string) string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+func sorted[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+func joinNames(names []string) string { return orNone(strings.Join(names, ", ")) }
 
 func checkJobs(n int) error {
 	if n < 1 {

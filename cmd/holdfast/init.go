@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -11,23 +12,31 @@ import (
 )
 
 func newInit(a *app) *cobra.Command {
-	var compression string
+	var compression, preset string
 	cmd := &cobra.Command{
-		Use:   "init [REPOSITORY]",
+		Use:   "init [REPOSITORY] | --config FILE NAME=DATABASE ...",
 		Short: "Create a repository",
 		Long: `Creates an encrypted repository in a folder that is empty or does not exist yet.
 
 Its password is taken from $HOLDFAST_PASSWORD, $HOLDFAST_PASSWORD_FILE, $HOLDFAST_PASSWORD_COMMAND or the systemd credential
 holdfast-password. Without any, init makes a key file for this user and says where it is.
-Whoever loses the password or key file loses every backup: keep a copy elsewhere.`,
-		Args: args(cobra.MaximumNArgs(1)),
+Whoever loses the password or key file loses every backup: keep a copy elsewhere.
+
+With --config it writes a configuration with comments for holdfast serve, run and check, and creates its repository.`,
 		RunE: func(cmd *cobra.Command, list []string) error {
+			if cmd.Flags().Changed("config") {
+				return a.writeConfig(cmd.Context(), preset, list, compression)
+			}
+			if len(list) > 1 {
+				return &usageError{fmt.Errorf("one repository is wanted, got %d names", len(list))}
+			}
 			if len(list) == 1 {
 				a.repo = list[0]
 			}
 			return a.init(cmd.Context(), compression)
 		},
 	}
+	cmd.Flags().StringVar(&preset, "preset", "production", "with --config: development, staging or production")
 	cmd.Flags().StringVar(&compression, "compression", "zstd-fastest", "of new data: zstd-fastest, zstd, s2 or none")
 	return cmd
 }

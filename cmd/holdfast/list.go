@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -13,14 +14,18 @@ import (
 
 func newList(a *app) *cobra.Command {
 	return &cobra.Command{
-		Use:   "list [DATABASE]",
+		Use:   "list [DATABASE | FOLDER]",
 		Short: "List backups, newest first",
-		Long: `Lists the backups in the repository, newest first; with DATABASE, those of one.
+		Long: `Lists the backups in the repository, newest first; with DATABASE, those of one; with FOLDER
+(written with a slash, as in backups/), the portable files in it.
 
 NEW is what a backup added to the repository, compressed. STATE is stored, verified (every byte was read
 back), drilled (restored and compared) or damaged (the newest check failed).`,
 		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
+			if len(list) > 0 && strings.ContainsRune(list[0], filepath.Separator) || len(list) > 0 && a.repo == "" && isFolder(list[0]) {
+				return a.listFolder(list[0])
+			}
 			return a.withStore(cmd.Context(), func(s *backup.Store) error { return a.list(cmd.Context(), s, list) })
 		},
 	}

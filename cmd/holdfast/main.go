@@ -33,6 +33,13 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
+	var code exitCode
+	if errors.As(err, &code) { // check's own codes; all but a wrong command line was said
+		if fail.KindOf(err) == fail.Usage {
+			a.report(err)
+		}
+		return int(code)
+	}
 	if ctx.Err() != nil && fail.KindOf(err) != fail.Interrupted {
 		// Whatever broke did so because we were told to stop.
 		err = fail.Wrap(fail.Interrupted, err, "", "interrupted")

@@ -51,14 +51,7 @@ func givenPassword(ctx context.Context) (fail.Secret, error) {
 		return readPassword(name)
 	}
 	if command := os.Getenv("HOLDFAST_PASSWORD_COMMAND"); command != "" {
-		cmd := exec.CommandContext(ctx, "sh", "-c", command)
-		cmd.Stderr = os.Stderr
-		out, err := cmd.Output()
-		p := strings.TrimRight(string(out), "\r\n")
-		if err == nil && p == "" {
-			err = errors.New("it printed nothing")
-		}
-		return fail.Secret(p), fail.Wrap(fail.Password, err, "", "run $HOLDFAST_PASSWORD_COMMAND")
+		return commandPassword(ctx, command, "$HOLDFAST_PASSWORD_COMMAND")
 	}
 	if dir := os.Getenv("CREDENTIALS_DIRECTORY"); dir != "" {
 		p, err := readPassword(filepath.Join(dir, "holdfast-password"))
@@ -68,6 +61,18 @@ func givenPassword(ctx context.Context) (fail.Secret, error) {
 		return p, err
 	}
 	return "", nil
+}
+
+// commandPassword runs a command that prints the password; name says where it stands.
+func commandPassword(ctx context.Context, command, name string) (fail.Secret, error) {
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	p := strings.TrimRight(string(out), "\r\n")
+	if err == nil && p == "" {
+		err = errors.New("it printed nothing")
+	}
+	return fail.Secret(p), fail.Wrap(fail.Password, err, "", "run %s", name)
 }
 
 func readPassword(name string) (fail.Secret, error) {
@@ -138,4 +143,32 @@ func makeKeyFile(name string) (fail.Secret, error) {
 		return "", fail.Wrap(fail.NoSpace, err, "", "write the key file")
 	}
 	return fail.Secret(key), nil
+}
+
+// filePassphrase returns the passphrase of a portable file, from $HOLDFAST_FILE_PASSPHRASE, the file that
+// $HOLDFAST_FILE_PASSPHRASE_FILE names, or the terminal; twice is for a new one.
+func filePassphrase(_ context.Context, twice bool) (fail.Secret, error) {
+	if p := os.Getenv("HOLDFAST_FILE_PASSPHRASE"); p != "" {
+		return fail.Secret(p), nil
+	}
+	if name := os.Getenv("HOLDFAST_FILE_PASSPHRASE_FILE"); name != "" {
+		return readPassword(name)
+	}
+	p, err := promptPassword("Passphrase of the file: ")
+	if err == nil && p != "" && twice {
+		var again fail.Secret
+		if again, err = promptPassword("Once more: "); err == nil && again != p {
+			err = fail.New(fail.Password, "", "the two passphrases differ")
+		}
+	}
+	return p, err
+}
+
+// newPassphrase is filePassphrase for a file that is being made.
+func newPassphrase(ctx context.Context) (fail.Secret, error) {
+	p, err := filePassphrase(ctx, true)
+	if err == nil && p == "" {
+		err = fail.New(fail.Password, "export HOLDFAST_FILE_PASSPHRASE_FILE=FILE", "no passphrase for the file")
+	}
+	return p, err
 }

@@ -5,36 +5,99 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/retain"
 )
 
 func newPrune(a *app) *cobra.Command {
-	var policy retain.Policy
+	var f keepFlags
 	var opt backup.PruneOptions
 	cmd := &cobra.Command{
-		Use:   "prune --keep-last N",
+		Use:   "prune [FOLDER] --keep-last N | --keep-daily N ...",
 		Short: "Remove old backups and reclaim their space",
 		Long: `Removes the backups of each database that the policy does not keep, and reclaims space that no backup
 needs. Damaged backups take no good one's place.
 
 Space comes back after one to three days of regular prunes, which is what makes a prune safe beside running
-backups. --now gives it back at once, and is refused while anybody else uses the repository.`,
-		Args: args(cobra.NoArgs),
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.prune(cmd.Context(), policy, opt) },
+backups. --now gives it back at once, and is refused while anybody else uses the repository.
+
+With FOLDER it removes portable files of holdfast dump there. Files that it did not write, and the newest good one of
+each database, are never touched.`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, list []string) error {
+			policy, err := f.policy()
+			if err != nil {
+				return err
+			}
+			if len(list) > 0 {
+				return a.pruneFolder(cmd.Context(), list[0], policy, opt.DryRun)
+			}
+			return a.prune(cmd.Context(), policy, opt)
+		},
 	}
-	cmd.Flags().IntVar(&policy.Last, "keep-last", 0, "keep the newest N backups of each database")
+	f.add(cmd)
 	cmd.Flags().BoolVarP(&opt.DryRun, "dry-run", "n", false, "only say what would be removed")
 	cmd.Flags().BoolVar(&opt.Now, "now", false, "give space back at once")
 	return cmd
 }
 
+// keepFlags are the flags that make a policy.
+type keepFlags struct {
+	rules [len(keepRules)]string
+	min   int
+	zone  string
+	week  string
+}
+
+var keepRules = [...]struct{ name, help string }{
+	{"last", "keep the newest N backups of each database, or all of the last 7d"},
+	{"hourly", "keep the newest of each of N hours, or of all hours of the last 48h"},
+	{"daily", "keep the newest of each of N days, or of all days of the last 7d"},
+	{"weekly", "keep the newest of each of N weeks, or of all weeks of the last 30d"},
+	{"monthly", "keep the newest of each of N months, or of all months of the last 1y"},
+	{"yearly", "keep the newest of each of N years"},
+}
+
+func (f *keepFlags) add(cmd *cobra.Command) {
+	for i, r := range keepRules {
+		cmd.Flags().StringVar(&f.rules[i], "keep-"+r.name, "", r.help)
+	}
+	cmd.Flags().IntVar(&f.min, "keep-min", 0, "never keep fewer good ones than N of each database")
+	cmd.Flags().StringVar(&f.zone, "time-zone", "Local", "where days begin, such as Europe/Berlin")
+	cmd.Flags().StringVar(&f.week, "week-start", "Monday", "first day of the week")
+}
+
+// policy returns what the flags say; without a rule it is an error.
+func (f *keepFlags) policy() (p retain.Policy, err error) {
+	for i, r := range keepRules {
+		if f.rules[i] == "" {
+			continue
+		}
+		if err := p.Set(r.name, f.rules[i]); err != nil {
+			return p, fail.Op(err, "--keep-%s", r.name)
+		}
+	}
+	if p.Empty() {
+		return p, fail.New(fail.Usage, "say what to keep, as in --keep-last 7 or --keep-daily 7d", "prune without a policy")
+	}
+	p.MinKeep = f.min
+	if p.Zone, err = time.LoadLocation(f.zone); err != nil {
+		return p, fail.New(fail.Usage, "write Europe/Berlin or UTC", "--time-zone %q is not known", f.zone)
+	}
+	if p.FirstDay, err = retain.ParseDay(f.week); err != nil {
+		return p, fail.Op(err, "--week-start")
+	}
+	return p, p.Validate()
+}
+
 func (a *app) prune(ctx context.Context, policy retain.Policy, opt backup.PruneOptions) error {
 	return a.withStore(ctx, func(s *backup.Store) error {
-		done, err := s.Prune(ctx, policy, opt)
+		done, err := s.Prune(ctx, backup.OnePolicy(policy), opt)
 		if err != nil && done.Decisions == nil {
 			return err
 		}

@@ -22,7 +22,7 @@ and the next backup of the same database stores it again.`,
 			if err != nil {
 				return err
 			}
-			password, err := findPassword(ctx, loc)
+			password, err := a.password(ctx, loc)
 			if err != nil {
 				return err
 			}

@@ -58,6 +58,10 @@ func (a *app) restore(ctx context.Context, name string, f restoreFlags) error {
 		return err
 	}
 	a.warnOfPasswords([]string{f.to})
+	var err error
+	if f.to, err = a.resolve(f.to); err != nil {
+		return err
+	}
 	return a.withStore(ctx, func(s *backup.Store) error {
 		b, err := s.Find(ctx, name)
 		if err != nil {

@@ -16,12 +16,16 @@ func newVerify(a *app) *cobra.Command {
 	var all bool
 	var sample string
 	var jobs int
+	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "verify BACKUP... | --all",
+		Use:   "verify BACKUP... | --all | FILE... | FOLDER",
 		Short: "Read backups back and check them",
 		Long: `Reads every byte of the backups back from the repository, which decrypts and authenticates it, and compares row
 counts and hashes with those taken at the backup. --sample reads a part at random. The result is recorded and
-shown by list. What is damaged is named by backup and table, and the exit code is 13.`,
+shown by list. What is damaged is named by backup and table, and the exit code is 13.
+
+Portable files are compared with their sidecars and parsed to their ends, decrypted and decompressed on the way:
+truncated, empty, zero-row and shrunken files are told apart.`,
 		RunE: func(cmd *cobra.Command, list []string) error {
 			percent, err := parsePercent(sample)
 			if err != nil {
@@ -33,11 +37,15 @@ shown by list. What is damaged is named by backup and table, and the exit code i
 			if all == (len(list) > 0) {
 				return fail.New(fail.Usage, "holdfast verify BACKUP, or --all", "name backups or use --all, one of the two")
 			}
+			if !all && isPath(list[0]) {
+				return a.verifyFiles(cmd.Context(), list, keys.keys(cmd.Context()))
+			}
 			return a.verify(cmd.Context(), list, backup.VerifyOptions{Percent: percent, Jobs: jobs, Version: version})
 		},
 	}
 	cmd.Flags().BoolVar(&all, "all", false, "every backup in the repository")
 	cmd.Flags().StringVar(&sample, "sample", "100%", "how much to read, chosen at random")
+	keys.add(cmd)
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 2, "concurrent reads")
 	return cmd
 }

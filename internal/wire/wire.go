@@ -4,7 +4,9 @@ package wire
 
 import (
 	"context"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,3 +157,5 @@ func Destination(db, engine string, opt TargetOptions) (backup.Destination, erro
 		return backup.Destination{Image: t}, nil
 	}
 }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -1,0 +1,209 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/config"
+	"github.com/holdfast-db/holdfast/internal/daemon"
+	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/metrics"
+)
+
+func newCheck(a *app) *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "check [DATABASE ...]",
+		Short: "Is every database protected as promised?",
+		Long: `Compares the repository with the objectives of the configuration. The exit code is that of Nagios plugins: 0 all as promised,
+1 warning, 2 critical, 3 unknown (a wrong command line or configuration). A repository that can't be read, or whose password is
+wrong, is critical.`,
+		RunE: func(cmd *cobra.Command, list []string) error { return a.check(cmd.Context(), list, format) },
+	}
+	cmd.Flags().StringVar(&format, "format", "human", "human, nagios, json or prometheus")
+	return cmd
+}
+
+// exitCode is an error that only sets the exit code: all was said.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+func (a *app) check(ctx context.Context, names []string, format string) error {
+	if a.json {
+		format = "json"
+	}
+	c, health, err := a.health(ctx, names)
+	level := backup.OK
+	for _, h := range health {
+		level = max(level, h.Level)
+	}
+	if err != nil {
+		if fail.KindOf(err) == fail.Interrupted {
+			return err
+		}
+		level = backup.Critical
+		if k := fail.KindOf(err); c == nil || k == fail.Usage || len(names) > 0 && k == fail.NotFound {
+			level = backup.Unknown
+		}
+	}
+	var perr error
+	switch format {
+	case "human":
+		perr = a.checkHuman(health)
+		if err != nil {
+			a.report(err)
+		}
+	case "nagios":
+		perr = a.checkNagios(health, level, err)
+	case "json":
+		perr = a.checkJSON(health, level, err)
+	case "prometheus":
+		m := metrics.New(version)
+		m.Set(metrics.State{Health: health, Reachable: err == nil})
+		var text []byte
+		if text, perr = m.Text(); perr == nil {
+			_, perr = a.stdout.Write(text)
+		}
+		if err != nil {
+			a.report(err)
+		}
+	default:
+		return errors.Join(fail.New(fail.Usage, "use human, nagios, json or prometheus", "--format %q", format), exitCode(backup.Unknown))
+	}
+	if perr != nil {
+		return perr
+	}
+	if level == backup.OK {
+		return nil
+	}
+	return exitCode(level)
+}
+
+// health asks the repository. The configuration is nil when it can't be read.
+func (a *app) health(ctx context.Context, names []string) (c *config.Config, health []backup.Health, err error) {
+	if c, err = a.needSettings(); err != nil {
+		return nil, nil, err
+	}
+	d := daemon.New(c, daemon.Options{Open: a.openConfigured, Version: version, Log: a.logger()})
+	defer func() { err = errors.Join(err, d.Close(context.WithoutCancel(ctx))) }()
+	health, err = d.Check(ctx, names...)
+	return c, health, err
+}
+
+func (a *app) checkHuman(health []backup.Health) error {
+	if len(health) == 0 {
+		return nil
+	}
+	err := a.table(func(w io.Writer) {
+		fmt.Fprintln(w, "DATABASE\tSTATUS\tNEWEST\tVERIFIED\tDRILLED\tCOPIES")
+		for _, h := range health {
+			newest := "never"
+			if h.Newest != nil {
+				newest = agoText(h.Newest.Started)
+			}
+			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", plain(h.Database), h.Level, newest, agoText(h.Verified), agoText(h.Drilled), h.Copies)
+		}
+	})
+	for _, h := range health {
+		for _, f := range h.Findings {
+			fmt.Fprintf(a.stdout, "\n%s: %s: %s\n", plain(h.Database), f.Level, plain(f.Text))
+			if f.Hint != "" {
+				fmt.Fprintf(a.stdout, "    next step: %s\n", plain(f.Hint))
+			}
+		}
+	}
+	return err
+}
+
+// agoText writes how long ago something was.
+func agoText(t time.Time) string {
+	if t.IsZero() {
+		return "never"
+	}
+	d := time.Since(t)
+	if d < 0 {
+		return "in the future"
+	}
+	return shortAge(d) + " ago"
+}
+
+func shortAge(d time.Duration) string {
+	switch {
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm", int(d.Minutes()))
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+	return fmt.Sprintf("%dd%dh", int(d.Hours())/24, int(d.Hours())%24)
+}
+
+// checkNagios prints one line of status with performance data, then one line for each finding.
+func (a *app) checkNagios(health []backup.Health, level backup.Level, err error) error {
+	var parts, perf, more []string
+	for _, h := range health {
+		state := "never backed up"
+		if h.Newest != nil {
+			state = agoText(h.Newest.Started)
+			age := int(time.Since(h.Newest.Started).Seconds())
+			perf = append(perf, fmt.Sprintf("'%s_age'=%ds;%s;%s;0", perfName(h.Database), age, seconds(h.Promise.WarnAge), seconds(h.Promise.MaxAge)),
+				fmt.Sprintf("'%s_size'=%dB", perfName(h.Database), h.Newest.Size))
+		}
+		perf = append(perf, fmt.Sprintf("'%s_copies'=%d", perfName(h.Database), h.Copies))
+		if len(h.Findings) > 0 {
+			state = h.Findings[0].Text
+		}
+		parts = append(parts, h.Database+" "+state)
+		for _, f := range h.Findings {
+			more = append(more, fmt.Sprintf("%s: %s: %s", h.Database, f.Level, f.Text))
+		}
+	}
+	if err != nil {
+		parts = append(parts, err.Error())
+	}
+	line := fmt.Sprintf("BACKUP %s: %s", level, strings.Join(parts, ", "))
+	line = strings.ReplaceAll(strings.ReplaceAll(line, "|", "/"), "\n", " ") // | begins performance data
+	if len(perf) > 0 {
+		line += " | " + strings.Join(perf, " ")
+	}
+	fmt.Fprintln(a.stdout, plain(line))
+	for _, m := range more {
+		fmt.Fprintln(a.stdout, plain(strings.ReplaceAll(strings.ReplaceAll(m, "|", "/"), "\n", " ")))
+	}
+	return nil
+}
+
+func perfName(s string) string { return strings.NewReplacer("'", "_", "=", "_").Replace(plain(s)) }
+
+func seconds(d time.Duration) string {
+	if d == 0 {
+		return ""
+	}
+	return fmt.Sprint(int(d.Seconds()))
+}
+
+// checkResult is what --format json prints.
+type checkResult struct {
+	Level     backup.Level    `json:"level"`
+	Databases []backup.Health `json:"databases"`
+	Error     string          `json:"error,omitempty"`
+	Kind      string          `json:"kind,omitempty"`
+	Hint      string          `json:"hint,omitempty"`
+}
+
+func (a *app) checkJSON(health []backup.Health, level backup.Level, err error) error {
+	r := checkResult{Level: level, Databases: health}
+	if err != nil {
+		r.Error, r.Kind, r.Hint = err.Error(), fail.KindOf(err).String(), fail.HintOf(err)
+	}
+	return a.object(r)
+}

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/holdfast-db/holdfast/internal/daemon"
+	"github.com/holdfast-db/holdfast/internal/fail"
+)
+
+func newUnits(a *app) *cobra.Command {
+	var cron bool
+	cmd := &cobra.Command{
+		Use:   "units [DATABASE]",
+		Short: "Print systemd units, or a crontab line, for this configuration",
+		Long: `Prints a service and a timer that run one database's backup (holdfast run), or without DATABASE the service of holdfast serve.
+holdfast install-systemd writes them to /etc/systemd/system.`,
+		Args: args(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, list []string) error {
+			if cron {
+				return a.crontab(list)
+			}
+			units, err := a.units(list)
+			if err != nil {
+				return err
+			}
+			for _, u := range units {
+				fmt.Fprintf(a.stdout, "# %s\n%s\n", u.name, u.text)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&cron, "cron", false, "a crontab line instead")
+	return cmd
+}
+
+func newInstallSystemd(a *app) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:   "install-systemd [DATABASE]",
+		Short: "Write the systemd units of holdfast units, and say how to start them",
+		Args:  args(cobra.MaximumNArgs(1)),
+		RunE: func(_ *cobra.Command, list []string) error {
+			units, err := a.units(list)
+			if err != nil {
+				return err
+			}
+			var start []string
+			for _, u := range units {
+				path := filepath.Join(dir, u.name)
+				old, err := os.ReadFile(path)
+				if err == nil && string(old) == u.text {
+					a.say("%s is as it should be.", path)
+				} else if err != nil && !errors.Is(err, fs.ErrNotExist) || err == nil {
+					return fail.New(fail.Exists, "move it away, or change it by systemctl edit", "%s is there already, and differs", path)
+				} else if err := os.WriteFile(path, []byte(u.text), 0o644); err != nil { // units are no secret
+					return fail.Wrap(fail.Denied, err, "run it as root, or with --dir", "write %s", path)
+				} else {
+					a.say("Wrote %s.", path)
+				}
+				if u.start {
+					start = append(start, u.name)
+				}
+			}
+			a.say("Next: systemctl daemon-reload && systemctl enable --now %s", strings.Join(start, " "))
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&dir, "dir", "/etc/systemd/system", "folder of the units")
+	return cmd
+}
+
+type unit struct {
+	name, text string
+	start      bool // by systemctl enable --now
+}
+
+// hardening is what a program needs that reads databases and writes one folder. It can start a scratch server for drills.
+const hardening = `Nice=19
+IOSchedulingClass=idle
+UMask=0077
+NoNewPrivileges=yes
+ProtectSystem=strict
+ProtectHome=read-only
+ProtectKernelTunables=yes
+ProtectKernelModules=yes
+ProtectControlGroups=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+PrivateTmp=yes
+`
+
+func (a *app) units(list []string) ([]unit, error) {
+	c, err := a.needSettings()
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "", "find this program")
+	}
+	conf, err := filepath.Abs(c.Path)
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "", "find %s", c.Path)
+	}
+	repo, err := filepath.Abs(c.Repository)
+	if err != nil {
+		return nil, fail.Wrap(fail.Internal, err, "", "find %s", c.Repository)
+	}
+	writable := []string{repo}
+	if c.MetricsFile != "" {
+		writable = append(writable, filepath.Dir(c.MetricsFile))
+	}
+	for _, db := range c.Databases {
+		for _, e := range db.Exports {
+			writable = append(writable, e.Folder)
+		}
+	}
+	slices.Sort(writable)
+	service := func(description, kind, command, more string) string {
+		return fmt.Sprintf("[Unit]\nDescription=%s\nDocumentation=https://github.com/holdfast-db/holdfast\nWants=network-online.target\nAfter=network-online.target\n%s\n[Service]\nType=%s\nExecStart=%s --config %s %s\n"+
+			"# The password of the repository, where it is no key file of this user:\n# LoadCredential=holdfast-password:/etc/holdfast/password\n%sReadWritePaths=%s\n",
+			description, more, kind, unitArg(self), unitArg(conf), command, hardening, strings.Join(unitArgs(slices.Compact(writable)), " "))
+	}
+	if len(list) == 0 {
+		text := service("Holdfast: database backups", "notify", "serve", "")
+		text += "ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30\nWatchdogSec=30min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=multi-user.target\n"
+		return []unit{{"holdfast.service", text, true}}, nil
+	}
+	db, err := daemon.Database(c, list[0])
+	if err != nil {
+		return nil, err
+	}
+	name := "holdfast-" + db.Name
+	job := service("Holdfast: back up "+db.Name, "oneshot", "run "+db.Name, "OnFailure=holdfast-alert@%n.service\n")
+	calendar, err := onCalendar(db.Schedule.At.String())
+	if err != nil {
+		return nil, err
+	}
+	timer := fmt.Sprintf("[Unit]\nDescription=Holdfast: when %s is backed up\n\n[Timer]\n%sRandomizedDelaySec=%d\nFixedRandomDelay=true\nPersistent=true\n\n[Install]\nWantedBy=timers.target\n",
+		db.Name, calendar, int(db.Schedule.Jitter.Std().Seconds()))
+	alert := fmt.Sprintf("[Unit]\nDescription=Holdfast: %%i failed\n\n[Service]\nType=oneshot\n# holdfast run has told those named under notify. This is for what keeps it from running at all.\n"+
+		"ExecStart=/usr/bin/logger -p daemon.crit -t holdfast \"%%i failed: see journalctl -u %%i\"\n# ExecStart=%s --config %s notify test\n", unitArg(self), unitArg(conf))
+	return []unit{{name + ".service", job, false}, {name + ".timer", timer, true}, {"holdfast-alert@.service", alert, false}}, nil
+}
+
+// unitArg quotes an argument for a unit file.
+func unitArg(s string) string {
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s)
+	if strings.ContainsAny(s, " \t'\";\\") {
+		return `"` + s + `"`
+	}
+	return s
+}
+
+func unitArgs(list []string) []string {
+	out := make([]string, len(list))
+	for i, s := range list {
+		out[i] = unitArg(s)
+	}
+	return out
+}
+
+// crontab prints a line for cron.
+func (a *app) crontab(list []string) error {
+	c, err := a.needSettings()
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return fail.New(fail.Usage, "holdfast units DATABASE --cron", "no database is named")
+	}
+	db, err := daemon.Database(c, list[0])
+	if err != nil {
+		return err
+	}
+	when := db.Schedule.At.String()
+	if strings.HasPrefix(when, "@every") || strings.Contains(when, ":") {
+		return fail.New(fail.Unsupported, "write it with five fields in the configuration, or use systemd", "the schedule %q for cron", when)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "", "find this program")
+	}
+	conf, err := filepath.Abs(c.Path)
+	if err != nil {
+		return fail.Wrap(fail.Internal, err, "", "find %s", c.Path)
+	}
+	quote := func(s string) string {
+		return strings.ReplaceAll("'"+strings.ReplaceAll(s, "'", `'\''`)+"'", "%", `\%`)
+	}
+	_, err = fmt.Fprintf(a.stdout, "# cron mails what is printed: with --quiet only failures print. Times are the machine's own.\n%s %s --quiet --config %s run %s >/dev/null\n", when, quote(self), quote(conf), db.Name)
+	return err
+}
