@@ -20,6 +20,7 @@ type bench struct {
 	opt     options
 	dir     string
 	pg      *servers.PG // nil until somebody needs it
+	django  string      // the folder of the Django project; empty until somebody needs it
 	dbFile  string      // the SQLite file; empty until somebody needs it
 	results []result
 	notes   []string
