@@ -20,10 +20,27 @@ const sortMemory = `SELECT pg_catalog.set_config('work_mem', greatest(setting::i
 // ReadSorted returns the rows of a table in order, in the view's snapshot. Those of a partitioned table are the rows of
 // all of its partitions. Kinds: Usage for a column that the table does not have, Unsupported for a kind without rows.
 func (v *View) ReadSorted(ctx context.Context, t *rows.Table, columns, by []string) (io.ReadCloser, error) {
-	sql, err := sortedSQL(t, columns, by)
+	sql, err := sortedSQL(t, columns, by, "")
 	if err != nil {
 		return nil, err
 	}
+	ranges, err := v.ranges(ctx, t, by)
+	if err != nil {
+		return nil, err
+	}
+	if len(ranges) < 2 {
+		return v.openSorted(ctx, t, sql)
+	}
+	for i, cond := range ranges {
+		if ranges[i], err = sortedSQL(t, columns, by, cond); err != nil {
+			return nil, err
+		}
+	}
+	return v.readRanges(ctx, t, ranges), nil
+}
+
+// openSorted runs one COPY on a reader of its own.
+func (v *View) openSorted(ctx context.Context, t *rows.Table, sql string) (io.ReadCloser, error) {
 	r, err := v.reader(ctx)
 	if err != nil {
 		return nil, err
@@ -36,7 +53,8 @@ func (v *View) ReadSorted(ctx context.Context, t *rows.Table, columns, by []stri
 	return &rowReader{reader: r, table: t}, nil
 }
 
-func sortedSQL(t *rows.Table, columns, by []string) (string, error) {
+// sortedSQL is the COPY of a table in order, or of the rows that meet a condition; "" is all.
+func sortedSQL(t *rows.Table, columns, by []string, cond string) (string, error) {
 	lock, from := lockSQL(t), "ONLY "+quoteTable(t)
 	switch t.Kind {
 	case rows.Ordinary:
@@ -73,8 +91,12 @@ func sortedSQL(t *rows.Table, columns, by []string) (string, error) {
 		b.WriteString(sortMemory)
 	}
 	fmt.Fprintf(&b, "COPY (SELECT %s FROM %s t", strings.Join(list, ", "), from)
-	if t.Filter != "" {
-		fmt.Fprintf(&b, " WHERE (%s)", t.Filter)
+	where := "WHERE"
+	for _, c := range []string{t.Filter, cond} {
+		if c != "" {
+			fmt.Fprintf(&b, " %s (%s)", where, c)
+			where = "AND"
+		}
 	}
 	if len(order) > 0 {
 		fmt.Fprintf(&b, " ORDER BY %s", strings.Join(order, ", "))

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"io"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -74,4 +75,59 @@ func readSorted(t *testing.T, v *View, table string, columns, by []string) []str
 		t.Fatal(err)
 	}
 	return lines(data)
+}
+
+// A large table comes in order and whole from several connections at once, wherever its keys lie.
+func TestView_ReadSortedRanges(t *testing.T) {
+	pg := servers.Postgres(t, servers.PostgresVersions()[0])
+	for name, key := range map[string]string{
+		"even":        "n",
+		"with_gaps":   "CASE WHEN n < 30000 THEN n ELSE n::bigint * 1000000007 END",
+		"negative":    "-9223372036854775807 + n",
+		"whole_range": "CASE WHEN n % 2 = 0 THEN 9223372036854775807 - n ELSE -9223372036854775807 + n END",
+	} {
+		t.Run(name, func(t *testing.T) {
+			url := pg.CreateDatabase(t)
+			pg.SQL(t, url, `CREATE TABLE big (id bigint PRIMARY KEY, pad text);
+				INSERT INTO big SELECT `+key+`, repeat('x', 400) FROM generate_series(1, 60000) n ORDER BY md5(n::text); ANALYZE big`)
+			v := openView(t, pg, url, Options{DataOnly: true})
+			big := tableOf(t, v, "public.big")
+			if list, err := v.ranges(t.Context(), big, []string{"id"}); err != nil || len(list) < 4 {
+				t.Fatalf("ranges %q, %v: the table is to be cut", list, err)
+			}
+			pg.SQL(t, url, `INSERT INTO big VALUES (0, 'not in the snapshot') ON CONFLICT DO NOTHING`)
+			got := readSorted(t, v, "public.big", []string{"id"}, []string{"id"})
+			want := strings.Fields(pg.SQL(t, url, `SELECT id FROM big WHERE pad <> 'not in the snapshot' ORDER BY id`))
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("rows differ (-want +got):\n%.2000s", diff)
+			}
+			r, err := v.ReadSorted(t.Context(), big, []string{"id", "pad"}, []string{"id"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.Read(make([]byte, 100)); err != nil {
+				t.Error(err)
+			}
+			if err := r.Close(); err != nil { // in the middle
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("a_cut_connection_is_an_error", func(t *testing.T) {
+		url := pg.CreateDatabase(t)
+		pg.SQL(t, url, `CREATE TABLE big (id int PRIMARY KEY, pad text); INSERT INTO big SELECT n, repeat('x', 1000) FROM generate_series(1, 60000) n; ANALYZE big`)
+		v := openView(t, pg, url, Options{DataOnly: true})
+		r, err := v.ReadSorted(t.Context(), tableOf(t, v, "public.big"), []string{"id", "pad"}, []string{"id"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, err := r.Read(make([]byte, 100)); err != nil {
+			t.Fatal(err)
+		}
+		pg.SQL(t, url, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%COPY%big%' AND pid <> pg_backend_pid()`)
+		if n, err := io.Copy(io.Discard, r); fail.KindOf(err) != fail.Unavailable {
+			t.Errorf("read on for %d bytes and got %v, want an error", n, err)
+		}
+	})
 }
