@@ -280,8 +280,16 @@ func TestTarget_fails(t *testing.T) {
 	onEach(t, func(t *testing.T, pg *servers.PG) {
 		kill := func(app string) func() error {
 			return func() error {
-				_, err := pg.Query("postgres", fmt.Sprintf(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '%s' AND query LIKE 'COPY %%'`, app))
-				return err
+				for range 200 { // the session may not be at its COPY yet
+					killed, err := pg.Query("postgres", fmt.Sprintf(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '%s' AND query LIKE 'COPY %%'`, app))
+					if err != nil || killed != "0" {
+						return err
+					}
+					if _, err := pg.Query("postgres", "SELECT pg_sleep(0.05)"); err != nil {
+						return err
+					}
+				}
+				return errors.New("no session to kill")
 			}
 		}
 		ctx, cancel := context.WithCancel(t.Context())
