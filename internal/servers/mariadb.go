@@ -140,7 +140,7 @@ func (m *Maria) drop(t testing.TB, sql string) {
 	if !m.Running() {
 		return
 	}
-	if _, err := m.Query("", sql); err != nil {
+	if _, err := m.Query("", "SET lock_wait_timeout = 20; "+sql); err != nil { // else a forgotten session would hold up the tests
 		t.Errorf("tidy up: %v", err)
 	}
 }

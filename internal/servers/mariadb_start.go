@@ -161,7 +161,7 @@ func (m *Maria) configure(opt MariaOptions) error {
 	lines = append(lines, opt.Settings...)
 	quoted := `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(m.password) + `"`
 	client := []string{"[client]", "protocol=tcp", "host=127.0.0.1", "port=" + strconv.Itoa(m.port), "user=" + mariaRoot,
-		"password=" + quoted, "[mariadb]", "default-character-set=utf8mb4"}
+		"password=" + quoted, "[mariadb-client]", "default-character-set=utf8mb4"}
 	secret := "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(m.password) + "'"
 	first := []string{"SET SESSION sql_log_bin=0;",
 		"DELETE FROM mysql.global_priv WHERE user IN ('', 'root') AND host <> 'localhost';", // without passwords

@@ -1,0 +1,160 @@
+package mysql
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+)
+
+// finish makes what comes behind the rows.
+func (t *Target) finish(ctx context.Context) error {
+	if t.opt.DataOnly {
+		if err := t.main.exec(ctx, "COMMIT"); err != nil {
+			return err
+		}
+		t.did = untouched
+		return nil
+	}
+	for _, lt := range t.order { // whose parts nobody announced
+		if err := t.buildKeys(ctx, t.main, lt); err != nil {
+			return fail.Op(err, "table %s", lt.table)
+		}
+	}
+	for _, s := range t.seq {
+		if t.opt.Partial && !t.wanted(statement{label: label{Kind: "sequence", Name: s.Name}}) {
+			continue
+		}
+		if err := t.main.exec(ctx, s.sql); err != nil {
+			return fail.Op(explainIn(ctx, err), "set sequence %s", s.Name)
+		}
+	}
+	if t.opt.Partial {
+		if err := t.swap(ctx); err != nil {
+			return err
+		}
+	}
+	for i, s := range t.post {
+		t.observe("foreign keys, views, routines, triggers", i, len(t.post))
+		if err := t.apply(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// swap puts the tables of a partial restore into place.
+func (t *Target) swap(ctx context.Context) error {
+	for _, lt := range t.order {
+		if t.opt.Clean {
+			if err := t.main.exec(ctx, "DROP TABLE IF EXISTS "+quoteIdent(lt.name)); err != nil {
+				return fail.Op(explainIn(ctx, err), "drop table %s", lt.table)
+			}
+			t.had = "--clean removed the tables that were there, and they are gone; that was"
+		}
+		if err := t.main.exec(ctx, "RENAME TABLE "+quoteIdent(lt.into)+" TO "+quoteIdent(lt.name)); err != nil {
+			return fail.Op(explainIn(ctx, err), "put table %s into place", lt.table)
+		}
+		lt.into = lt.name
+	}
+	return nil
+}
+
+// apply makes one thing that comes behind the rows.
+func (t *Target) apply(ctx context.Context, s statement) error {
+	if t.opt.Partial && s.Kind != "set" {
+		if !t.wanted(s) {
+			return nil
+		}
+		if s.Kind == "foreign key" && !t.parentThere(ctx, s) {
+			t.note("foreign key %s of %s was left out: the table it names is not here", s.Name, s.Table)
+			return nil
+		}
+	}
+	err := t.main.exec(ctx, t.owned(s.sql))
+	switch {
+	case err == nil:
+		return nil
+	case s.Doubt && !t.gone(err):
+		t.note("view %s was broken in the source and was left out: %v", s.Name, err)
+		return nil
+	case isNumber(err, 1227):
+		return fail.Wrap(fail.Denied, err, "restore as a user with SET USER or SUPER, or with --no-owner", "make %s %s for its definer", s.Kind, s.Name)
+	case isNumber(err, 1419):
+		return fail.Wrap(fail.Denied, err, "set log_bin_trust_function_creators=1 on the server", "make %s %s", s.Kind, s.Name)
+	}
+	return fail.Op(explainIn(ctx, err), "make %s %s", s.Kind, s.Name)
+}
+
+func (t *Target) gone(err error) bool { return cutText(err) != "" }
+
+// parentThere reports whether the table exists that a foreign key names.
+func (t *Target) parentThere(ctx context.Context, s statement) bool {
+	for _, table := range t.schema.Tables {
+		if table.Name != s.Table {
+			continue
+		}
+		for _, k := range table.ForeignKeys {
+			if k.Name == s.Name {
+				_, err := t.main.one(ctx, "SELECT 1 FROM "+quoteTextForm(k.Table)+" LIMIT 0")
+				return err == nil
+			}
+		}
+	}
+	return true
+}
+
+// quoteTextForm quotes a name that is in the form of rows.Table.String.
+func quoteTextForm(name string) string {
+	var parts []string
+	for len(name) > 0 {
+		var part string
+		if rest, ok := strings.CutPrefix(name, `"`); ok {
+			end := 0
+			for end < len(rest) && (rest[end] != '"' || end+1 < len(rest) && rest[end+1] == '"') {
+				if rest[end] == '"' {
+					end++
+				}
+				end++
+			}
+			part, name = strings.ReplaceAll(rest[:min(end, len(rest))], `""`, `"`), strings.TrimPrefix(rest[min(end+1, len(rest)):], ".")
+		} else {
+			part, name, _ = strings.Cut(name, ".")
+		}
+		parts = append(parts, quoteIdent(part))
+	}
+	return strings.Join(parts, ".")
+}
+
+// prepareRows begins the transaction of a data-only restore.
+func (t *Target) prepareRows(ctx context.Context) error {
+	if err := t.main.exec(ctx, "START TRANSACTION"); err != nil {
+		return err
+	}
+	t.did = inTransaction
+	for _, table := range t.schema.Tables {
+		lt := &loadTable{table: table, name: t.nameOf(table), into: t.nameOf(table), skip: !holdsRows(table), joined: true}
+		if lt.skip {
+			continue
+		}
+		if err := t.readFields(ctx, lt); err != nil {
+			return err
+		}
+		row, err := t.main.one(ctx, "SELECT 1 FROM "+quoteIdent(lt.name)+" LIMIT 1")
+		if err != nil {
+			return err
+		}
+		if row != nil && !t.opt.Clean {
+			return fail.New(fail.Exists, "--clean deletes them first", "table %s holds rows", table)
+		}
+		if row != nil && !slices.ContainsFunc(t.order, func(o *loadTable) bool { return o.name == lt.name }) {
+			if err := t.main.exec(ctx, "DELETE FROM "+quoteIdent(lt.name)); err != nil {
+				return fail.Op(explainIn(ctx, err), "empty table %s", table)
+			}
+		}
+		t.tables[table] = lt
+		t.order = append(t.order, lt)
+	}
+	return nil
+}
