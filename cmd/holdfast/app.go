@@ -31,10 +31,10 @@ func newRoot(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "holdfast",
 		Short: "Database backups that are proven to restore",
-		Long: `Holdfast backs up PostgreSQL and SQLite databases into an encrypted, deduplicating repository,
-checks what it stored, and brings it back whole or in part.
+		Long: `Holdfast backs up PostgreSQL, MySQL, MariaDB and SQLite databases into an encrypted, deduplicating repository,
+checks what it stored, and brings it back whole or in part, also to another engine.
 
-A DATABASE is a URL (postgres://user@host/name, sqlite:path) or the path of an SQLite file; without one,
+A DATABASE is a URL (postgres://user@host/name, mysql://user@host/name, sqlite:path) or the path of an SQLite file; without one,
 $DATABASE_URL. A BACKUP is an id, the beginning of one, latest, or latest:DATABASE.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -57,7 +57,7 @@ $DATABASE_URL. A BACKUP is an id, the beginning of one, latest, or latest:DATABA
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
 	for _, make := range []func(*app) *cobra.Command{
-		newInit, newBackup, newList, newShow, newRestore, newVerify, newDrill, newPrune, newPin, newUnpin, newDump, newLoad, newExport, newInspect,
+		newInit, newBackup, newList, newShow, newRestore, newVerify, newDrill, newPrune, newPin, newUnpin, newCopy, newDump, newLoad, newExport, newInspect,
 		newServe, newRun, newCheck, newNotify, newConfig, newUnits, newInstallSystemd, newRepair, newDemo, newVersion,
 	} {
 		root.AddCommand(make(a))

@@ -72,7 +72,7 @@ func (a *app) warnOfPasswords(databases []string) {
 	for _, db := range databases {
 		if u, err := url.Parse(db); err == nil {
 			if _, has := u.User.Password(); has || u.Query().Has("password") {
-				a.warn("a password on the command line can be seen by other users of this machine: use ~/.pgpass, PGPASSWORD or DATABASE_URL")
+				a.warn("a password on the command line can be seen by other users of this machine: use ~/.pgpass or ~/.my.cnf, PGPASSWORD or MYSQL_PWD, or DATABASE_URL")
 				return
 			}
 		}

@@ -17,16 +17,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/folder"
+	"github.com/holdfast-db/holdfast/internal/format/fixture"
+	"github.com/holdfast-db/holdfast/internal/format/fixture/models"
 	"github.com/holdfast-db/holdfast/internal/image"
 	"github.com/holdfast-db/holdfast/internal/rows"
 	"github.com/holdfast-db/holdfast/internal/servers"
+	"github.com/holdfast-db/holdfast/internal/wire"
 )
 
 // A jsonDoc is docs/json.md: section → field → type.
 type jsonDoc map[string]map[string]string
 
 var (
-	docField = regexp.MustCompile("^\\| `([a-z_]+)` \\| ([^|]+) \\|")
+	docField = regexp.MustCompile("^\\| `([a-z0-9_]+)` \\| ([^|]+) \\|")
 	docAll   = regexp.MustCompile(`^All fields of \[([a-z_]+)\]`)
 	docLink  = regexp.MustCompile(`\[([a-z_]+)\]\(#([a-z_]+)\)`)
 )
@@ -75,7 +79,11 @@ func jsonObjects() map[reflect.Type]string {
 		reflect.TypeFor[rows.Origin](): "origin", reflect.TypeFor[rows.Table](): "table", reflect.TypeFor[rows.Column](): "column",
 		reflect.TypeFor[rows.Index](): "index", reflect.TypeFor[rows.ForeignKey](): "foreign_key", reflect.TypeFor[rows.Sequence](): "sequence",
 		reflect.TypeFor[rows.Pair](): "pair", reflect.TypeFor[image.Info](): "image", reflect.TypeFor[image.TableCount](): "table_count",
-		reflect.TypeFor[image.File](): "file",
+		reflect.TypeFor[image.File](): "file", reflect.TypeFor[backup.Comparison](): "comparison", reflect.TypeFor[wire.Copied](): "copy",
+		reflect.TypeFor[dumpResult](): "dump", reflect.TypeFor[fixture.Loaded](): "load", reflect.TypeFor[fixture.LoadedModel](): "loaded_model",
+		reflect.TypeFor[fixture.LoadedM2M](): "loaded_field", reflect.TypeFor[wire.LoadedSQL](): "load_sql", reflect.TypeFor[rows.TableRows](): "table_rows",
+		reflect.TypeFor[models.Decision](): "inspect", reflect.TypeFor[models.FieldDecision](): "inspect_field",
+		reflect.TypeFor[folder.Entry](): "portable_file", reflect.TypeFor[fileResult](): "portable_check", reflect.TypeFor[fileDecision](): "portable_decision",
 	}
 }
 
@@ -289,6 +297,35 @@ func (r jsonRun) every(t *testing.T, db, dst string) {
 	r.run(t, 2, 0, "backup", "list", "--nonsense")
 }
 
+// portable runs the commands of portable files on a database that has one table, and loads their SQL into another.
+func (r jsonRun) portable(t *testing.T, db, dst string) {
+	r.run(t, 0, 1, "backup", "backup", db, "--name", "portable")
+	dir := t.TempDir()
+	name := func(file string) string { return filepath.Join(dir, file) }
+	r.run(t, 0, 1, "dump", "dump", db, "--output-dir", name("f"))
+	r.run(t, 0, 1, "dump", "dump", db, "--output-dir", name("f"), "--format", "sql", "--compress", "gz")
+	r.run(t, 4, 0, "dump", "dump", db, "-o", r.touch(t, name("there.json")))
+	r.run(t, 0, 1, "dump", "export", "latest:portable", "-o", name("stored.jsonl"))
+	r.run(t, 0, 1, "inspect", "inspect", db, "--models")
+	r.run(t, 0, 2, "portable_file", "list", name("f"))
+	r.run(t, 0, 2, "portable_check", "verify", name("f"))
+	r.run(t, 13, 1, "portable_check", "verify", name("there.json"))
+	r.run(t, 0, 1, "load", "load", name("stored.jsonl"), "--to", db)
+	r.run(t, 0, 1, "load", "load", name("stored.jsonl"), "--to", db, "--flush", "--dry-run")
+	r.run(t, 0, 1, "load_sql", "load", name("f/latest"), "--to", dst)
+	r.run(t, 3, 0, "load", "load", name("missing.json"), "--to", db)
+	r.run(t, 0, 2, "portable_decision", "prune", name("f"), "--keep-last", "1", "--dry-run")
+}
+
+// touch makes an empty file.
+func (r jsonRun) touch(t *testing.T, name string) string {
+	t.Helper()
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
 // Every line that a command prints is one object with the documented fields, whatever it says.
 func TestJSONOutput(t *testing.T) {
 	doc := readJSONDoc(t)
@@ -300,6 +337,7 @@ func TestJSONOutput(t *testing.T) {
 			t.Fatalf("%v: %s", err, out)
 		}
 		r.every(t, db, db+".restored")
+		r.portable(t, db, "sqlite:"+db+".loaded")
 		r.run(t, 0, 1, "demo", "demo", filepath.Join(t.TempDir(), "demo"))
 		r.damaged(t)
 	})
@@ -315,6 +353,9 @@ func TestJSONOutput(t *testing.T) {
 			pg.SQL(t, db, string(script))
 			r.every(t, db, dst)
 			pg.SQL(t, db, "CREATE SCHEMA part; CREATE TABLE part.a (i int); CREATE TABLE part.b ()")
+			small := pg.CreateDatabase(t)
+			pg.SQL(t, small, "CREATE TABLE t (a int PRIMARY KEY, b text); INSERT INTO t VALUES (1, 'x')")
+			r.portable(t, small, small)
 			r.run(t, 0, 1, "backup", "backup", db, "--name", "part", "--include-table", "part.*", "--exclude-table", "part.b", "--data-only")
 			if m, _ := r.run(t, 0, 1, "show", "show", "latest:part")[0]["manifest"].(map[string]any); m["selection"] == nil || m["data_only"] != true {
 				t.Errorf("the manifest does not tell of the selection: %v, %v", m["selection"], m["data_only"])
@@ -344,7 +385,7 @@ func (r jsonRun) damaged(t *testing.T) {
 	if v["damage"] == nil || v["structure"] == nil {
 		t.Errorf("a lost file is not in %v", v)
 	}
-	if list := r.run(t, 0, 1, "backup", "list"); list[0]["state"] != "damaged" {
+	if list := r.run(t, 0, 2, "backup", "list"); list[0]["state"] != "damaged" {
 		t.Errorf("the list says %v", list[0]["state"])
 	}
 	if d := r.run(t, 0, 1, "show", "show", "latest")[0]; d["checks"] == nil {

@@ -16,6 +16,7 @@ type restoreFlags struct {
 	to     string
 	target wire.TargetOptions
 	opt    backup.RestoreOptions
+	models modelFlags
 }
 
 func newRestore(a *app) *cobra.Command {
@@ -28,6 +29,10 @@ first (--clean). Without these it touches nothing that holds data.
 
 With --table it restores single tables into a database that may hold others: a table that is not there is
 created, one that is empty is filled, one with rows is refused unless --clean replaces its rows.
+
+The database may be of another engine than the backup: tables, rows, keys and indexes go there; what can't be carried over is
+listed first, and afterwards everything is read back and compared. Of a Django project's database PostgreSQL gets the types that Django has
+there; durations need --django-project or --model-map. docs/engines.md says what becomes of what.
 
 What arrives is compared with what was backed up. After an error an empty database is empty again;
 otherwise the error says what is left.`,
@@ -44,6 +49,7 @@ otherwise the error says what is left.`,
 	flags.BoolVar(&f.target.Create, "create", false, "create the database")
 	flags.BoolVar(&f.target.NoOwner, "no-owner", false, "leave owners and grants out")
 	flags.IntVarP(&f.opt.Jobs, "jobs", "j", 2, "connections that load rows and build indexes")
+	f.models.addProject(cmd)
 	return cmd
 }
 
@@ -73,31 +79,54 @@ func (a *app) restore(ctx context.Context, name string, f restoreFlags) error {
 			return fail.New(fail.Incomplete, "name it by its id "+b.ID.Short()+" to do it all the same, or restore tables with --table",
 				"empty %s for %s: that backup is %s", shortName(f.to), name, orPartial(b))
 		}
-		p := a.newProgress()
-		defer p.stop()
-		f.target.Partial = !f.opt.Tables.Empty()
-		f.target.SchemaOnly, f.target.DataOnly, f.target.Jobs = f.opt.SchemaOnly, f.opt.DataOnly, f.opt.Jobs
-		f.target.Stage = p.stage
-		dest, err := wire.Destination(f.to, b.Engine, f.target)
-		if err != nil {
-			return err
-		}
-		f.opt.Observer = p.observer()
-		done, err := s.Restore(ctx, b, dest, f.opt)
-		p.stop()
-		if err != nil {
-			return fail.Op(err, "restore %s to %s", b.ID.Short(), shortName(f.to))
-		}
-		for _, n := range done.Notes {
-			a.warn(n)
-		}
-		if a.json {
-			return a.object(done)
-		}
-		_, err = fmt.Fprintf(a.stdout, "Restored %s (%s of %s) to %s: %s, %s, %s in %s; all compared with the backup.\n", b.ID.Short(), plain(b.Name), timeText(b.TakenAt),
-			shortName(f.to), plural(int64(done.Tables), "table"), plural(done.Rows, "row"), bytesText(done.Bytes), secondsText(done.Seconds))
-		return err
+		return a.restoreBackup(ctx, s, b, f)
 	})
+}
+
+func (a *app) restoreBackup(ctx context.Context, s *backup.Store, b backup.Backup, f restoreFlags) (err error) {
+	f.target.Partial = !f.opt.Tables.Empty()
+	f.target.SchemaOnly, f.target.DataOnly, f.target.Jobs = f.opt.SchemaOnly, f.opt.DataOnly, f.opt.Jobs
+	if f.target.Models, err = f.models.options(); err != nil {
+		return err
+	}
+	across, err := wire.Across(f.to, b.Engine)
+	if err != nil {
+		return err
+	}
+	if image := b.Kind == backup.KindImage; across || image && (f.target.Partial || f.target.SchemaOnly) {
+		view, err := wire.Stored(ctx, s, b)
+		if err != nil {
+			return fail.Op(err, "restore %s", b.ID.Short())
+		}
+		defer view.Close()
+		f.target.Source = view
+	}
+	p := a.newProgress()
+	defer p.stop()
+	f.target.Stage, f.target.Omit = p.stage, p.omitting(a)
+	dest, err := wire.Destination(f.to, b.Engine, f.target)
+	if err != nil {
+		return err
+	}
+	f.opt.Observer = p.observer()
+	done, err := s.Restore(ctx, b, dest, f.opt)
+	p.stop()
+	if err != nil {
+		return fail.Op(err, "restore %s to %s", b.ID.Short(), shortName(f.to))
+	}
+	for _, n := range done.Notes {
+		a.warn(n)
+	}
+	if a.json {
+		return a.object(done)
+	}
+	compared := "all compared with the backup"
+	if done.Compared != nil && !f.opt.SchemaOnly {
+		compared = comparedText(*done.Compared)
+	}
+	_, err = fmt.Fprintf(a.stdout, "Restored %s (%s of %s) to %s: %s, %s, %s in %s; %s.\n", b.ID.Short(), plain(b.Name), timeText(b.TakenAt),
+		shortName(f.to), plural(int64(done.Tables), "table"), plural(done.Rows, "row"), bytesText(done.Bytes), secondsText(done.Seconds), compared)
+	return err
 }
 
 func orPartial(b backup.Backup) string {

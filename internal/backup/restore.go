@@ -18,6 +18,7 @@ import (
 type Destination struct {
 	Rows  rows.Target
 	Image image.Target
+	View  rows.View // of an image that goes into Rows: its tables
 }
 
 // RestoreOptions tune a restore.
@@ -37,10 +38,26 @@ type Restored struct {
 	Bytes   int64    `json:"bytes"`
 	Seconds float64  `json:"seconds"`
 	Notes   []string `json:"notes,omitempty"` // what the user should know though it worked
+
+	Omitted  []string    `json:"omitted,omitempty"`  // what another engine could not take over, by name
+	Compared *Comparison `json:"compared,omitempty"` // when what was written was read back
+}
+
+// A Comparison says how far a target was read back and compared with its source.
+type Comparison struct {
+	Tables int      `json:"tables"` // whose rows were counted
+	Values int      `json:"values"` // of these, whose values were compared too
+	Notes  []string `json:"notes,omitempty"`
 }
 
 // noter is a target that has something to say after it finished.
 type noter interface{ Notes() []string }
+
+// crosser is a target between engines.
+type crosser interface {
+	Omitted() []string
+	Compared() Comparison
+}
 
 // Restore writes backup b to dest. What arrives is compared with what was backed up: a difference
 // is an error of kind Mismatch. After an error dest is as it was, or the error says what is left there.
@@ -60,6 +77,8 @@ func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt Res
 	switch {
 	case m.Kind == KindRows && dest.Rows != nil:
 		err = s.restoreRows(ctx, tree, m, dest.Rows, opt, &done)
+	case m.Kind == KindImage && dest.Rows != nil && dest.View != nil:
+		err = s.restoreImageRows(ctx, tree, m, dest, opt, &done)
 	case m.Kind == KindImage && dest.Image != nil:
 		target = dest.Image
 		err = s.restoreImage(ctx, tree, m, dest.Image, opt, &done)
@@ -71,6 +90,10 @@ func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt Res
 	}
 	if n, ok := target.(noter); ok {
 		done.Notes = n.Notes()
+	}
+	if c, ok := target.(crosser); ok {
+		compared := c.Compared()
+		done.Omitted, done.Compared = c.Omitted(), &compared
 	}
 	done.Seconds = s.now().Sub(start).Round(time.Millisecond).Seconds()
 	return done, nil

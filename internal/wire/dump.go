@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 
+	"github.com/holdfast-db/holdfast/internal/engine/mysql"
 	"github.com/holdfast-db/holdfast/internal/engine/postgres"
 	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -64,7 +65,10 @@ func OpenDump(ctx context.Context, db string, format Format, opt SourceOptions) 
 		return nil, err
 	}
 	if engine == Postgres {
-		return postgres.Open(ctx, rest, postgres.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LockWait: opt.LockWait})
+		return postgres.Open(ctx, rest, postgres.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LateRights: format != SQL, LockWait: opt.LockWait})
+	}
+	if engine == MySQL {
+		return mysql.Open(ctx, rest, mysql.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LockWait: opt.LockWait})
 	}
 	return sqlite.OpenView(ctx, rest)
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 
+	"github.com/holdfast-db/holdfast/internal/engine/mysql"
 	"github.com/holdfast-db/holdfast/internal/engine/postgres"
 	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -53,6 +54,23 @@ func isFixture(r *bufio.Reader) bool {
 	}
 }
 
+// notText recognizes what is neither a fixture nor SQL.
+func notText(r *bufio.Reader) error {
+	head, err := r.Peek(512)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil // reading says so again
+	}
+	switch {
+	case bytes.HasPrefix(head, []byte("PGDMP")):
+		return fail.New(fail.Unsupported, "make it SQL first: pg_restore -f - FILE | holdfast load - --to DATABASE", "read the file: it is an archive of pg_dump")
+	case bytes.HasPrefix(head, []byte("SQLite format 3\x00")):
+		return fail.New(fail.Unsupported, "dump it first: holdfast dump FILE", "read the file: it is an SQLite database")
+	case bytes.IndexByte(head, 0) >= 0:
+		return fail.New(fail.Unsupported, "", "read the file: it is neither a fixture nor SQL, but binary data")
+	}
+	return nil
+}
+
 // Load puts a portable file into a database: a fixture (json, jsonl) or SQL, as its content says.
 func Load(ctx context.Context, r io.Reader, db string, opt LoadOptions) (*Loaded, error) {
 	in := bufio.NewReaderSize(r, 1<<16)
@@ -63,6 +81,13 @@ func Load(ctx context.Context, r io.Reader, db string, opt LoadOptions) (*Loaded
 	if !isFixture(in) {
 		if _, err := in.Peek(1); errors.Is(err, io.EOF) {
 			return nil, fail.New(fail.Damaged, "an empty file holds no database", "read the file: it is empty")
+		}
+		if err := notText(in); err != nil {
+			return nil, err
+		}
+		head, _ := in.Peek(4 << 10)
+		if e := sqltext.Engine(string(head)); e != "" && e != engine {
+			return nil, fail.New(fail.Unsupported, "dump --format json: fixtures load into any engine", "read the file: it is SQL for %s, and the target is %s", e, engine)
 		}
 		f := opt.Fixture
 		if len(f.Only) > 0 || len(f.Exclude) > 0 || f.Flush || f.WithReferences {
@@ -86,6 +111,9 @@ func loadSQL(ctx context.Context, engine, rest string, r io.Reader, opt LoadOpti
 		}
 		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
 	}
+	if engine == MySQL {
+		return nil, fail.New(fail.Unsupported, "run it with the server's own client: mariadb NAME < FILE", "load an SQL file into MySQL or MariaDB")
+	}
 	s, err := sqlite.ExecScript(ctx, rest, r, sqlite.ScriptOptions{DryRun: opt.Fixture.DryRun})
 	if err != nil {
 		return nil, err
@@ -96,10 +124,16 @@ func loadSQL(ctx context.Context, engine, rest string, r io.Reader, opt LoadOpti
 func loadFixture(ctx context.Context, engine, rest string, r io.Reader, opt LoadOptions) (*fixture.Loaded, error) {
 	var target fixture.Database
 	var err error
-	if engine == Postgres {
+	switch engine {
+	case Postgres:
 		target.Merger = postgres.NewMerger(rest, postgres.MergerOptions{})
-		target.View, err = postgres.Open(ctx, rest, postgres.Options{DataOnly: true})
-	} else {
+		target.View, err = postgres.Open(ctx, rest, postgres.Options{DataOnly: true, LateRights: true})
+	case MySQL:
+		if target.Merger, err = mysql.NewMerger(rest, mysql.MergerOptions{}); err != nil {
+			return nil, err
+		}
+		target.View, err = mysql.Open(ctx, rest, mysql.Options{DataOnly: true})
+	default:
 		if target.Merger, err = sqlite.NewMerger(rest, sqlite.MergerOptions{}); err != nil {
 			return nil, err
 		}
@@ -149,6 +183,9 @@ func CheckFile(ctx context.Context, r io.Reader) (*FileCheck, error) {
 			f.State = "complete"
 		}
 		return f, nil
+	}
+	if err := notText(in); err != nil {
+		return nil, err
 	}
 	c, err := sqltext.Check(ctx, in)
 	if err != nil {

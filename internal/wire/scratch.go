@@ -4,10 +4,13 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
 	"github.com/holdfast-db/holdfast/internal/engine/postgres"
@@ -22,10 +25,15 @@ type ScratchOptions struct {
 	Jobs int
 }
 
-// Scratch makes a place where backup b can be restored for proof.
-func Scratch(ctx context.Context, b backup.Detail, opt ScratchOptions) (backup.Scratch, error) {
+// Scratch makes a place where backup b of s can be restored for proof. Kind: NoSpace, when this machine's disk has no room for it.
+func Scratch(ctx context.Context, s *backup.Store, b backup.Detail, opt ScratchOptions) (backup.Scratch, error) {
 	if opt.To == "auto" {
 		opt.To = ""
+	}
+	if opt.To == "" {
+		if err := roomFor(b, os.TempDir()); err != nil {
+			return nil, err
+		}
 	}
 	switch b.Engine {
 	case SQLite:
@@ -34,17 +42,40 @@ func Scratch(ctx context.Context, b backup.Detail, opt ScratchOptions) (backup.S
 		}
 		return sqliteScratch(ctx)
 	case Postgres:
-		return postgresScratch(ctx, b.Manifest.Origin().Version, opt)
+		if opt.To != "" {
+			return postgresScratch(ctx, opt)
+		}
+		view, err := s.View(ctx, b.Backup)
+		if err != nil {
+			return nil, err
+		}
+		defer view.Close()
+		return ownPostgres(ctx, b, view.Native(), opt)
 	}
 	return nil, fail.New(fail.Unsupported, "", "drill a backup of %s", b.Engine)
 }
 
-// ScratchSize is about how many bytes of disk a drill of a backup needs. Indexes and the engine's own make rows larger.
+// ScratchSize is about how many bytes of disk a drill of a backup needs. Indexes and the engine's own make rows larger, and a
+// PostgreSQL server takes some for itself.
 func ScratchSize(b backup.Detail) int64 {
 	if b.Kind == backup.KindRows {
-		return b.Size * 2
+		return b.Size*2 + 64<<20
 	}
 	return b.Size
+}
+
+// roomFor refuses a drill for which a folder's disk has too little room.
+func roomFor(b backup.Detail, folder string) error {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(folder, &s); err != nil {
+		return fail.Wrap(fail.NotFound, err, "set TMPDIR to a folder", "look for room in %s", folder)
+	}
+	need, free := ScratchSize(b), int64(s.Bavail)*int64(s.Bsize)
+	if need <= free {
+		return nil
+	}
+	return fail.New(fail.NoSpace, "set TMPDIR to a folder on a larger disk, or drill on a server: --to-scratch postgres://…",
+		"restore backup %s for a drill: about %d MB are needed in %s, and %d MB are free", b.ID.Short(), need>>20+1, folder, free>>20)
 }
 
 type scratchFile struct {
@@ -91,32 +122,42 @@ type scratchDatabase struct {
 	drop func(context.Context) error
 }
 
-func postgresScratch(ctx context.Context, version string, opt ScratchOptions) (backup.Scratch, error) {
-	s := &scratchDatabase{}
-	name := "holdfast_scratch_" + randomHex()
-	if opt.To != "" {
-		var err error
-		if s.db, s.drop, err = postgres.CreateScratch(ctx, opt.To, name); err != nil {
-			return nil, err
-		}
-	} else {
-		server, err := postgres.StartScratch(ctx, postgres.MajorOf(version), "")
-		if err != nil {
-			return nil, err
-		}
-		s.drop = func(context.Context) error { return server.Stop() }
-		if s.db, _, err = postgres.CreateScratch(ctx, server.URL("postgres"), name); err != nil {
-			_ = server.Stop()
-			return nil, err
-		}
-	}
-	var err error
-	if s.dest, err = Destination(s.db, Postgres, TargetOptions{Jobs: opt.Jobs, NoOwner: true}); err != nil {
-		_ = s.drop(context.WithoutCancel(ctx))
+// ownPostgres starts a server that has the roles of the backup's, so that owners, grants and policies are restored as well.
+func ownPostgres(ctx context.Context, b backup.Detail, native fs.FS, opt ScratchOptions) (backup.Scratch, error) {
+	server, err := postgres.StartScratch(ctx, postgres.MajorOf(b.Manifest.Origin().Version), "")
+	if err != nil {
 		return nil, err
+	}
+	s := &scratchDatabase{drop: func(context.Context) error { return server.Stop() }}
+	if native != nil {
+		err = postgres.CreateRoles(ctx, server.URL("postgres"), native)
+	}
+	if err == nil {
+		s.db, _, err = postgres.CreateScratch(ctx, server.URL("postgres"), scratchName())
+	}
+	if err == nil {
+		s.dest, err = Destination(s.db, Postgres, TargetOptions{Jobs: opt.Jobs})
+	}
+	if err != nil {
+		return nil, errors.Join(err, server.Stop())
 	}
 	return s, nil
 }
+
+// postgresScratch makes a database on a server of the user's, without the owners and grants of the backup's.
+func postgresScratch(ctx context.Context, opt ScratchOptions) (backup.Scratch, error) {
+	s := &scratchDatabase{}
+	var err error
+	if s.db, s.drop, err = postgres.CreateScratch(ctx, opt.To, scratchName()); err != nil {
+		return nil, err
+	}
+	if s.dest, err = Destination(s.db, Postgres, TargetOptions{Jobs: opt.Jobs, NoOwner: true}); err != nil {
+		return nil, errors.Join(err, s.drop(context.WithoutCancel(ctx)))
+	}
+	return s, nil
+}
+
+func scratchName() string { return "holdfast_scratch_" + randomHex() }
 
 func (s *scratchDatabase) Destination() backup.Destination { return s.dest }
 func (s *scratchDatabase) View(ctx context.Context) (rows.View, error) {
@@ -135,4 +176,14 @@ func randomHex() string {
 	var b [6]byte
 	_, _ = rand.Read(b[:]) // never fails
 	return hex.EncodeToString(b[:])
+}
+
+// File returns the file of a database that is one.
+func File(db string) (path string, ok bool) {
+	engine, rest, err := split(db)
+	if err != nil || engine != SQLite {
+		return "", false
+	}
+	path, _, _ = strings.Cut(strings.TrimPrefix(rest, "file:"), "?")
+	return path, true
 }

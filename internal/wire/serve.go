@@ -21,8 +21,8 @@ func Engines(version string) daemon.Engines {
 		Source: func(ctx context.Context, db *config.Database) (*backup.Source, error) {
 			return Source(ctx, db.URL.Reveal(), SourceOptions{Name: db.Name, Jobs: db.Jobs, Tables: db.Tables.Selection(), LockWait: db.LockWait.Std()})
 		},
-		Scratch: func(ctx context.Context, b backup.Detail, db *config.Database) (backup.Scratch, error) {
-			return Scratch(ctx, b, ScratchOptions{To: db.Drill.To.Reveal(), Jobs: db.Jobs})
+		Scratch: func(ctx context.Context, s *backup.Store, b backup.Detail, db *config.Database) (backup.Scratch, error) {
+			return Scratch(ctx, s, b, ScratchOptions{To: db.Drill.To.Reveal(), Jobs: db.Jobs})
 		},
 		Export: func(ctx context.Context, s *backup.Store, b backup.Backup, db *config.Database, e config.Export, zone *time.Location) (string, error) {
 			return export(ctx, s, b, e, zone, version)

@@ -27,8 +27,8 @@ func Stored(ctx context.Context, s *backup.Store, b backup.Backup) (rows.View, e
 
 // storedView closes the file below the view with it.
 type storedView struct {
-	rows.View
-	file backup.ImageFile
+	*sqlite.View // with all it can do: it also dumps SQL, and sorts
+	file         backup.ImageFile
 }
 
 func (v *storedView) Close() error { return errors.Join(v.View.Close(), v.file.Close()) }

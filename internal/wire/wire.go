@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/engine/mysql"
 	"github.com/holdfast-db/holdfast/internal/engine/postgres"
 	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -21,6 +22,7 @@ import (
 const (
 	Postgres = "postgres"
 	SQLite   = "sqlite"
+	MySQL    = "mysql" // and MariaDB
 )
 
 // split parses the name of a database: a URL, or the path of an SQLite file. rest is what the engine is
@@ -36,6 +38,8 @@ func split(db string) (engine, rest string, err error) {
 	switch strings.ToLower(scheme) {
 	case "postgres", "postgresql", "postgis", "pgsql", "psql": // as in DATABASE_URL of Django projects
 		return Postgres, "postgres:" + after, nil
+	case "mysql", "mariadb", "mysql2", "mysqlgis":
+		return MySQL, "mysql:" + after, nil
 	case "sqlite", "sqlite3":
 		// sqlite:///a is the relative path a and sqlite:////a is /a in DATABASE_URL, as Django and SQLAlchemy have it.
 		if p, ok := strings.CutPrefix(after, "///"); ok {
@@ -46,7 +50,7 @@ func split(db string) (engine, rest string, err error) {
 		}
 		return SQLite, after, nil
 	}
-	return "", "", fail.New(fail.Unsupported, "databases are postgres://… URLs, sqlite:PATH, or paths of SQLite files", "database of kind %q", scheme+":")
+	return "", "", fail.New(fail.Unsupported, "databases are postgres:// and mysql:// URLs, sqlite:PATH, or paths of SQLite files", "database of kind %q", scheme+":")
 }
 
 // SourceOptions tune how a database is read.
@@ -77,6 +81,12 @@ func Source(ctx context.Context, db string, opt SourceOptions) (*backup.Source, 
 			return nil, err
 		}
 		src.Rows = view
+	case MySQL:
+		view, err := mysql.Open(ctx, rest, mysql.Options{Jobs: opt.Jobs, Tables: opt.Tables, DataOnly: opt.DataOnly, LockWait: opt.LockWait})
+		if err != nil {
+			return nil, err
+		}
+		src.Rows = view
 	default:
 		if !opt.Tables.Empty() || opt.DataOnly {
 			return nil, fail.New(fail.Unsupported, "leave the options out: the whole file is backed up", "back up a part of SQLite database %s", rest)
@@ -96,8 +106,12 @@ func Name(db string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if engine == Postgres {
+	switch engine {
+	case Postgres:
 		name, _, err := postgres.DatabaseName(rest)
+		return name, err
+	case MySQL:
+		name, _, err := mysql.DatabaseName(rest)
 		return name, err
 	}
 	return sqlite.DatabaseName(rest), nil
@@ -109,53 +123,13 @@ func View(ctx context.Context, db string) (rows.View, error) {
 	if err != nil {
 		return nil, err
 	}
-	if engine == Postgres {
+	switch engine {
+	case Postgres:
 		return postgres.Open(ctx, rest, postgres.Options{DataOnly: true})
+	case MySQL:
+		return mysql.Open(ctx, rest, mysql.Options{DataOnly: true})
 	}
 	return sqlite.OpenView(ctx, rest)
-}
-
-// TargetOptions tune how a database is written.
-type TargetOptions struct {
-	Jobs       int  // connections that load rows and build indexes; 0 is 2
-	Clean      bool // empty the target first
-	Create     bool // make the database
-	Partial    bool // chosen tables, into a database that may hold others
-	SchemaOnly bool
-	DataOnly   bool
-	NoOwner    bool
-	Stage      func(stage string, done, total int) // progress after the rows; may be nil
-}
-
-// Destination prepares to restore a backup of the given engine to a database. It connects to nothing yet.
-func Destination(db, engine string, opt TargetOptions) (backup.Destination, error) {
-	to, rest, err := split(db)
-	if err != nil {
-		return backup.Destination{}, err
-	}
-	if to != engine {
-		return backup.Destination{}, fail.New(fail.Unsupported, "restore to "+engine, "restore a backup of %s to %s", engine, to)
-	}
-	switch to {
-	case Postgres:
-		t, err := postgres.NewTarget(rest, postgres.TargetOptions{
-			Jobs: opt.Jobs, Clean: opt.Clean, Create: opt.Create, Partial: opt.Partial,
-			SchemaOnly: opt.SchemaOnly, DataOnly: opt.DataOnly, NoOwner: opt.NoOwner, Observer: opt.Stage,
-		})
-		if err != nil {
-			return backup.Destination{}, err
-		}
-		return backup.Destination{Rows: t}, nil
-	default:
-		if opt.NoOwner || opt.Create {
-			return backup.Destination{}, fail.New(fail.Usage, "a file is always created", "--create and --no-owner are for servers")
-		}
-		t, err := sqlite.NewTarget(rest, sqlite.TargetOptions{Clean: opt.Clean})
-		if err != nil {
-			return backup.Destination{}, err
-		}
-		return backup.Destination{Image: t}, nil
-	}
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

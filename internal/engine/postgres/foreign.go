@@ -106,16 +106,18 @@ func (f *foreign) post(h *heading, format string, args ...any) {
 	f.script.post = append(f.script.post, statement{h, fmt.Sprintf(format, args...) + ";", 0})
 }
 
+// maxIdentifier is how many bytes of a name the server keeps.
+const maxIdentifier = 63
+
 // pick returns a name that nothing else in the schema has, at most as long as the server keeps.
 func (f *foreign) pick(schema, want string) string {
-	const most = 63
 	for n := 0; ; n++ {
 		suffix := ""
 		if n > 0 {
 			suffix = "_" + strconv.Itoa(n)
 		}
 		name := want
-		for len(name)+len(suffix) > most {
+		for len(name)+len(suffix) > maxIdentifier {
 			_, size := utf8.DecodeLastRuneInString(name)
 			name = name[:len(name)-size]
 		}
@@ -200,6 +202,9 @@ func foreignType(c rows.Column) string {
 	}
 	if name, ok := foreignTypes[c.Type]; ok {
 		return name
+	}
+	if c.Type == rows.Other && slices.Contains([]string{"inet", "inet4", "inet6"}, c.Native) {
+		return "inet"
 	}
 	return "text"
 }

@@ -117,7 +117,9 @@ func (f *foreign) references(from, t *rows.Table) {
 		}
 		name, clause := strings.Join(k.Columns, "_"), ""
 		if k.Name != "" {
-			name = k.Name
+			if name = k.Name; len(name) > maxIdentifier { // else the server cuts it, and two may become one
+				name = f.pick(t.Schema, name)
+			}
 			clause = "CONSTRAINT " + quoteIdent(name) + " "
 		}
 		sql := fmt.Sprintf("ALTER TABLE ONLY %s ADD %sFOREIGN KEY (%s) REFERENCES %s (%s)", quoteTable(t), clause,

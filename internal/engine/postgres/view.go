@@ -25,6 +25,10 @@ type Options struct {
 	LockWait  time.Duration  // how long to wait for locks of tables; 0 is 30 seconds
 	BinDir    string         // where pg_dump is looked for first
 	PartPages int            // pages of a table in one part; 0 is 8192, 64 MiB
+
+	// LateRights keeps what may not be read in the Schema: only reading it is an error. Sequences that may not be read
+	// are left out, and nobody asks for the rights on large objects.
+	LateRights bool
 }
 
 const (
@@ -46,6 +50,7 @@ type View struct {
 	snapshot string
 	schema   *rows.Schema
 	parts    map[*rows.Table][]rows.Part
+	refused  map[*rows.Table]error // with LateRights: why a table can't be read
 	native   *nativeFS
 	stop     context.CancelFunc // ends pg_dump
 
@@ -129,6 +134,9 @@ func (v *View) Native() fs.FS { return v.native }
 
 // Read returns the rows of one part. It makes a connection of its own when all others are in use.
 func (v *View) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
+	if err := v.refused[p.Table]; err != nil {
+		return nil, err
+	}
 	sql, err := partSQL(p)
 	if err != nil {
 		return nil, err

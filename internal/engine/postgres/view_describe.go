@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
@@ -34,7 +35,11 @@ func (v *View) describe(ctx context.Context, f *freezer) error {
 			return err
 		}
 	}
+	v.refused = map[*rows.Table]error{}
 	for _, r := range list {
+		if r.why != "" { // else that ended the freeze
+			v.refused[r.table] = fail.New(fail.Denied, "leave it out, or have it read by a role that may", "read %s: %s", r.table, r.why)
+		}
 		v.schema.Tables = append(v.schema.Tables, r.table)
 		// Ranges of ctid are scanned as such since PostgreSQL 14.
 		v.parts[r.table] = partsOf(r, int64(v.opt.PartPages), v.version < 14)

@@ -76,6 +76,9 @@ func (f *freezer) list(ctx context.Context) error {
 	if f.views, err = hiddenViews(ctx, f.leader, all); err != nil {
 		return err
 	}
+	if f.opt.LateRights {
+		return nil
+	}
 	var more []string
 	if f.objects.state == chosen {
 		if more, err = unreadableObjects(ctx, f.leader); err != nil {
@@ -96,7 +99,7 @@ func (f *freezer) begin(ctx context.Context, list []*rel) error {
 	if err := f.exec(ctx, sql.String()); err != nil {
 		return err
 	}
-	list = slices.DeleteFunc(slices.Clone(list), func(r *rel) bool { return !r.lockable() })
+	list = slices.DeleteFunc(slices.Clone(list), func(r *rel) bool { return !r.lockable() || r.why != "" })
 	for batch := range slices.Chunk(list, lockBatch) {
 		names := make([]string, len(batch))
 		for i, r := range batch {

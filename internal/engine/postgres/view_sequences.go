@@ -76,6 +76,7 @@ const sequenceBatch = 200
 // transaction each would keep a lock until the end.
 func (v *View) readSequences(ctx context.Context, all []*rel) ([]rows.Sequence, error) {
 	list, err := sequencesOf(ctx, v.leader, all)
+	list = slices.DeleteFunc(list, func(s sequence) bool { return !s.readable })
 	if err != nil || len(list) == 0 {
 		return nil, err
 	}

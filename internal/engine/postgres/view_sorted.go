@@ -20,6 +20,9 @@ const sortMemory = `SELECT pg_catalog.set_config('work_mem', greatest(setting::i
 // ReadSorted returns the rows of a table in order, in the view's snapshot. Those of a partitioned table are the rows of
 // all of its partitions. Kinds: Usage for a column that the table does not have, Unsupported for a kind without rows.
 func (v *View) ReadSorted(ctx context.Context, t *rows.Table, columns, by []string) (io.ReadCloser, error) {
+	if err := v.refused[t]; err != nil {
+		return nil, err
+	}
 	sql, err := sortedSQL(t, columns, by, "")
 	if err != nil {
 		return nil, err

@@ -1,0 +1,124 @@
+package wire
+
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/holdfast-db/holdfast/internal/rows"
+)
+
+func TestForm_Canonical(t *testing.T) {
+	for _, tc := range []struct {
+		form form
+		want string
+		from []string // different spellings of one value
+	}{
+		{formBool, "1", []string{"t", "1", "true"}},
+		{formBool, "0", []string{"f", "0", "false"}},
+		{formBool, "2", []string{"2"}},
+		{formNumber, "12.5", []string{"12.5", "12.50000", "+012.5", "1.25e1", "125e-1", "0.000125e5"}},
+		{formNumber, "0", []string{"0", "-0", "0.00", "-0e5", ".0", "000"}},
+		{formNumber, "-0.0001", []string{"-1e-4", "-0.00010"}},
+		{formNumber, "18446744073709551615", []string{"18446744073709551615", "18446744073709551615.0"}},
+		{formNumber, "NaN", []string{"NaN"}},
+		{formNumber, "1e99999", []string{"1e99999"}},
+		{formDouble, "0", []string{"0", "-0", "0.0", "-0.0"}},
+		{formDouble, "1e+16", []string{"10000000000000000", "1e16", "1e+16", "10000000000000000.0"}},
+		{formDouble, "+Inf", []string{"Infinity", "inf", "1e999"}},
+		{formDouble, "0.1", []string{"0.1", "0.10000000000000000555"}},
+		{formSingle, "0.1", []string{"0.1", "0.10000000149011612"}},
+		{formBytes, `\x00ff`, []string{`\x00ff`, "\x00\xff"}},
+		{formTime, "2024-01-02 03:04:05.5", []string{"2024-01-02 03:04:05.5", "2024-01-02T03:04:05.500000", "2024-01-02 03:04:05.500+00", "2024-01-02 04:04:05.5+01:00", "2024-01-02T03:04:05.5Z", "2024-01-01 22:04:05.5-05"}},
+		{formTime, "2024-01-02 00:00:00", []string{"2024-01-02", "2024-01-02 00:00:00", "2024-01-02 00:00", "2024-01-02 00:00:00.000000"}},
+		{formTime, "03:04:00", []string{"03:04", "03:04:00", "03:04:00.000000"}},
+		{formTime, "10000-01-01 00:00:00", []string{"10000-01-01 00:00:00+00"}},
+		{formTime, "infinity", []string{"infinity"}},
+		{formInterval, "-86394999993", []string{"-86394999993", "-1 days +00:00:05.000007"}},
+		{formInterval, "108000000000", []string{"1 day 06:00:00", "30:00:00", "108000000000"}},
+		{formInterval, "34214400000000", []string{"1 year 1 mon 1 day"}},
+		{formInterval, "P1D", []string{"P1D"}},
+		{formUUID, "12345678123456781234567812345678", []string{"12345678-1234-5678-1234-567812345678", "12345678123456781234567812345678"}},
+		{formJSON, `{"a":[1,10000000000000000,null],"b":"é<"}`, []string{`{"b": "é<", "a": [1.0, 1e16, null]}`, `{"a":[1,10000000000000000,null],"b":"\u00e9<"}`}},
+		{formJSON, "{", []string{"{"}},
+		{formAddress, "2001:db8::1", []string{"2001:db8::1", "2001:0db8:0::1"}},
+		{formText, "1.0", []string{"1.0"}},
+	} {
+		for _, text := range tc.from {
+			if got := string(tc.form.canonical([]byte(text))); got != tc.want && !(tc.form == formJSON && sameJSON(got, tc.want)) {
+				t.Errorf("form %d of %q is %q, want %q", tc.form, text, got, tc.want)
+			}
+		}
+	}
+}
+
+// sameJSON forgives the escapes of HTML.
+func sameJSON(a, b string) bool {
+	plain := strings.NewReplacer(`\u003c`, "<", `\u00e9`, "é", "1e+16", "10000000000000000")
+	return plain.Replace(a) == plain.Replace(b)
+}
+
+func TestAsInterval(t *testing.T) {
+	for from, want := range map[string]string{
+		"0": "0 days 0.000000 secs", "-86394999993": "0 days -86394.999993 secs", "86400000001": "1 days 0.000001 secs", "x": "x",
+		"-9223372036854775808": "-106751991 days -14454.775808 secs",
+	} {
+		if got := string(asInterval([]byte(from))); got != want {
+			t.Errorf("asInterval(%s) is %q, want %q", from, got, want)
+		}
+	}
+}
+
+func TestObjects(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		got, want []string
+	}{
+		{"postgres", postgresObjects("-- Name: v; Type: VIEW; Schema: public; Owner: x\n-- Name: f(integer); Type: FUNCTION; Schema: app; Owner: x\n" +
+			"-- Name: t; Type: TABLE; Schema: public; Owner: x\nCREATE TABLE public.t (\n    CONSTRAINT \"pos itive\" CHECK ((a > 0))\n);\n-- Name: t t_pkey; Type: CONSTRAINT; Schema: public; Owner: x\n"),
+			[]string{"view v", "function app.f(integer)", `check constraint "pos itive" of t`}},
+		{"mysql", mysqlObjects("-- Definitions of database x\nDELIMITER $$\n-- {\"kind\":\"table\",\"name\":\"t\"}\nCREATE TABLE `t` (\n  CONSTRAINT `c` CHECK (`a` > 0)\n)\n$$\n-- {\"kind\":\"view\",\"name\":\"v\"}\nx\n$$\n-- {\"kind\":\"trigger\",\"name\":\"tr\",\"table\":\"t\"}\n"),
+			[]string{"check constraint c of t", "view v", "trigger tr"}},
+		{"sqlite", sqliteObjects("CREATE TABLE \"a b\" (x CHECK (json_valid(x)));\nCREATE TABLE c (x CHECK(x>0), y CHECK (y));\nCREATE VIEW v AS SELECT 1;\nCREATE TRIGGER \"tr\" AFTER INSERT ON c BEGIN SELECT 1; END;\n"),
+			[]string{"check constraints of c", "view v", "trigger tr"}},
+	} {
+		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tc.name, diff)
+		}
+	}
+}
+
+func TestRowReader(t *testing.T) {
+	table := &rows.Table{Columns: []rows.Column{{Name: "b", Type: rows.Bool}, {Name: "Twice", Generated: true}, {Name: "a", Type: rows.Text}}}
+	other := &rows.Table{Columns: []rows.Column{{Name: "A", Type: rows.Text}, {Name: "b", Type: rows.Bool}}}
+	forms := formsOf(table, Postgres, SQLite, false)
+	read := func(of *rows.Table, text string) (rows.Hash, error) {
+		s, missing := shapeOf(of, forms)
+		if missing != "" {
+			t.Fatalf("column %s is missing", missing)
+		}
+		r := newRowReader(strings.NewReader(text), s, nil)
+		out, err := io.ReadAll(r)
+		if err == nil && string(out) != text {
+			t.Errorf("%q came out as %q", text, out)
+		}
+		return r.sum, err
+	}
+	one, err := read(table, "t\tx\\ty\nf\t\\N\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, same := range map[string]bool{"\\N\t0\nx\\ty\t1\n": true, "\\N\t1\nx\\ty\t1\n": false, "\t0\nx\\ty\t1\n": false} {
+		got, err := read(other, text)
+		if err != nil || (got == one) != same {
+			t.Errorf("%q: the same is %v (%v), want %v", text, got == one, err, same)
+		}
+	}
+	for _, bad := range []string{"t\n", "t\ta\tb\n", "t\ta", "\\q\ta\n"} {
+		if _, err := read(table, bad); err == nil {
+			t.Errorf("%q was read without an error", bad)
+		}
+	}
+}
