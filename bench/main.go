@@ -27,6 +27,7 @@ type options struct {
 	scale   int // of pgbench; 50,000 rows of events for each
 	sqlite  int // rows of the SQLite file
 	fixture int // rows of each Django model
+	mysql   int // rows of the larger MariaDB table
 	quick   bool
 	peers   bool
 	bin     string
@@ -61,6 +62,7 @@ func sections() []section {
 		{"sql-text", (*bench).sqlText},
 		{"fixture-dump", (*bench).fixtureDump},
 		{"fixture-load", (*bench).fixtureLoad},
+		{"mariadb", (*bench).mariaDB},
 		{"sqlite", (*bench).sqlite},
 		{"restic", (*bench).restic},
 	}
@@ -69,11 +71,12 @@ func sections() []section {
 func parse(args []string) (options, error) {
 	var opt options
 	fs := flag.NewFlagSet("bench", flag.ContinueOnError)
-	only := fs.String("only", "", "comma list of pg-backup, pg-size, pg-restore, pg-second, memory, sql-text, fixture-dump, fixture-load, sqlite, restic (default all)")
+	only := fs.String("only", "", "comma list of pg-backup, pg-size, pg-restore, pg-second, memory, sql-text, fixture-dump, fixture-load, mariadb, sqlite, restic (default all)")
 	fs.IntVar(&opt.runs, "runs", 3, "how often each program runs")
 	fs.IntVar(&opt.scale, "scale", 40, "size of the PostgreSQL data: pgbench's scale")
 	fs.IntVar(&opt.sqlite, "sqlite-rows", 2_400_000, "size of the SQLite data")
 	fs.IntVar(&opt.fixture, "fixture-rows", 200_000, "size of the Django data")
+	fs.IntVar(&opt.mysql, "mariadb-rows", 5_000_000, "size of the MariaDB data")
 	fs.BoolVar(&opt.quick, "quick", false, "tiny data, one run, no results written")
 	fs.BoolVar(&opt.peers, "peers", false, "run the peers only")
 	fs.StringVar(&opt.bin, "bin", "bin/holdfast", "the Holdfast to measure")
@@ -88,7 +91,7 @@ func parse(args []string) (options, error) {
 		return opt, fmt.Errorf("what is %q?", fs.Arg(0))
 	}
 	if opt.quick {
-		opt.runs, opt.scale, opt.sqlite, opt.fixture = 1, 2, 100_000, 2_000
+		opt.runs, opt.scale, opt.sqlite, opt.fixture, opt.mysql = 1, 2, 100_000, 2_000, 50_000
 	}
 	if *only != "" {
 		opt.only = strings.Split(*only, ",")

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -19,9 +20,10 @@ import (
 type bench struct {
 	opt     options
 	dir     string
-	pg      *servers.PG // nil until somebody needs it
-	django  string      // the folder of the Django project; empty until somebody needs it
-	dbFile  string      // the SQLite file; empty until somebody needs it
+	pg      *servers.PG    // nil until somebody needs it
+	my      *servers.Maria // nil until somebody needs it
+	django  string         // the folder of the Django project; empty until somebody needs it
+	dbFile  string         // the SQLite file; empty until somebody needs it
 	results []result
 	notes   []string
 	first   []sample         // our first backups of «bench», the last of them in the folder «repo»
@@ -226,8 +228,11 @@ func (b *bench) remember(kind string) func(int, sample) error {
 
 func (b *bench) close() error {
 	var err error
+	if b.my != nil {
+		err = b.my.Close()
+	}
 	if b.pg != nil {
-		err = b.pg.Close()
+		err = errors.Join(err, b.pg.Close())
 	}
 	if rmErr := os.RemoveAll(b.dir); err == nil {
 		err = rmErr

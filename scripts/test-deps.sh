@@ -28,6 +28,7 @@ if [ "${1:-}" = --bench ]; then
 	need gpg-agent gpg-agent
 	need zstd zstd
 	need restic restic
+	need mydumper mydumper
 fi
 # Real Django: 3.2 is bookworm's own, 4.2 and 5.2 are unpacked from later Debian releases.
 need python3-django /usr/lib/python3/dist-packages/django/__init__.py
@@ -35,6 +36,9 @@ need python3-psycopg2 /usr/lib/python3/dist-packages/psycopg2/__init__.py
 need python3-mysqldb /usr/lib/python3/dist-packages/MySQLdb/__init__.py
 need python3-sqlparse /usr/lib/python3/dist-packages/sqlparse/__init__.py
 need tzdata /usr/share/zoneinfo/Europe/Paris
+need systemd systemd-analyze # checks units
+need prometheus promtool      # checks alert rules
+need python3-aiosmtpd /usr/lib/python3/dist-packages/aiosmtpd/__init__.py
 want_django=()
 for release in 4.2:trixie 5.2:trixie-backports; do
 	[ -e "$cache/django-${release%%:*}" ] || want_django+=("$release")
@@ -77,8 +81,16 @@ if [ ${#packages[@]} -gt 0 ]; then
 	if [ ! -e /etc/postgresql/15/main ]; then
 		mkdir -p "$clusters"
 		echo 'create_main_cluster = false' >"$clusters/holdfast-test.conf"
-		trap 'rm -f "$clusters/holdfast-test.conf"' EXIT
 	fi
+	# Neither does one of Prometheus, which comes with promtool.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e "$policy" ]; then
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod 755 "$policy"
+	else
+		policy=
+	fi
+	trap 'rm -f "$clusters/holdfast-test.conf" ${policy:+"$policy"}' EXIT
 	export DEBIAN_FRONTEND=noninteractive
 	apt-get update -q >&2
 	apt-get install -q -y --no-install-recommends "${packages[@]}" >&2
