@@ -134,7 +134,7 @@ The passphrase of --encrypt age or gpg comes from $HOLDFAST_FILE_PASSPHRASE, $HO
 			if err != nil {
 				return err
 			}
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			view, err := wire.OpenDump(cmd.Context(), db, f.opt.Format, f.source)
@@ -162,7 +162,7 @@ func newExport(a *app) *cobra.Command {
 format is chosen when a backup is read, not when it is taken.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
-			if err := f.check(); err != nil {
+			if err := f.check(cmd); err != nil {
 				return err
 			}
 			ctx := cmd.Context()
@@ -198,7 +198,7 @@ func (a *app) database(list []string) (string, error) {
 }
 
 // check completes the options from each other.
-func (f *dumpFlags) check() (err error) {
+func (f *dumpFlags) check(cmd *cobra.Command) (err error) {
 	if err := checkJobs(f.source.Jobs); err != nil {
 		return err
 	}
@@ -224,15 +224,56 @@ func (f *dumpFlags) check() (err error) {
 	if len(f.encrypt) == 0 && (slices.Contains(ext, "age") || slices.Contains(ext, "gpg")) {
 		return fail.New(fail.Usage, "add --encrypt age:RECIPIENT or --encrypt gpg", "%s is the name of an encrypted file", f.out)
 	}
+	if err := f.checkPairs(cmd); err != nil {
+		return err
+	}
 	f.opt.SQL.Clean, f.opt.SQL.IfExists = !f.noClean, !f.noClean
 	if f.opt.Fixture.Profile, err = wire.ParseProfile(f.profile); err != nil {
 		return err
 	}
-	if f.opt.Format == wire.SQL && (len(f.opt.Fixture.Only) > 0 || len(f.opt.Fixture.Exclude) > 0) {
-		return fail.New(fail.Unsupported, "dump json or jsonl, or back up with --include-table", "--only and --exclude with --format sql")
-	}
 	f.opt.Models, err = f.models.options()
 	return err
+}
+
+// Flags that mean something for one kind of file only.
+var (
+	fixtureFlags = []string{"only", "exclude", "indent", "profile", "natural-foreign", "natural-primary", "django-version", "allow-unmapped", "model-map", "django-project", "natural-key"}
+	sqlFlags     = []string{"no-clean", "owner", "privileges", "inserts"}
+	folderFlags  = []string{"output-dir", "local-time", "name"}
+)
+
+// checkPairs refuses flags that would be ignored.
+func (f *dumpFlags) checkPairs(cmd *cobra.Command) error {
+	given := func(names []string) string {
+		i := slices.IndexFunc(names, cmd.Flags().Changed)
+		if i < 0 {
+			return ""
+		}
+		return "--" + names[i]
+	}
+	if flag := given(fixtureFlags); flag != "" && f.opt.Format == wire.SQL {
+		hint := "it is for fixtures: leave it out, or dump --format json"
+		if flag == "--only" || flag == "--exclude" {
+			hint = "dump --format json, or back up with --include-table"
+		}
+		return fail.New(fail.Usage, hint, "%s with --format sql", flag)
+	}
+	if flag := given(sqlFlags); flag != "" && f.opt.Format != wire.SQL {
+		return fail.New(fail.Usage, "it is for --format sql", "%s with --format %s", flag, f.format)
+	}
+	if flag := given(folderFlags); flag != "" && f.out != "" && flag != "--name" {
+		return fail.New(fail.Usage, "leave one of them out: -o names the file itself", "%s with -o %s", flag, f.out)
+	}
+	switch indent := f.opt.Fixture.Indent; {
+	case indent < 0 || indent > 80:
+		return fail.New(fail.Usage, "use a number of spaces, such as 2", "--indent %d", indent)
+	case indent > 0 && f.opt.Format == wire.JSONL:
+		return fail.New(fail.Usage, "use --format json", "--indent with --format jsonl, which has an object a line")
+	}
+	if f.overwrite && (f.out == "" || f.out == "-") {
+		return fail.New(fail.Usage, "add -o FILE; a file in a folder has a new name each time", "--overwrite without -o")
+	}
+	return nil
 }
 
 // extensions are the parts of a file's name behind its first dot.
@@ -359,12 +400,18 @@ func (c *countingWriter) Write(p []byte) (int, error) {
 
 // dumpFile writes a file aside and gives it its name when it is whole.
 func dumpFile(ctx context.Context, view rows.View, f dumpFlags, env envelope.Options) (*wire.Dumped, int64, error) {
+	switch info, err := os.Stat(f.out); {
+	case err == nil && info.IsDir():
+		return nil, 0, fail.New(fail.Usage, "use --output-dir for a folder", "write %s: it is a folder", f.out)
+	case err == nil && !info.Mode().IsRegular(): // /dev/stdout, >(gzip), a named pipe
+		return dumpPipe(ctx, view, f, env)
+	}
 	if _, err := os.Lstat(f.out); err == nil && !f.overwrite {
 		return nil, 0, fail.New(fail.Exists, "choose another name, or add --overwrite", "%s is there already", f.out)
 	}
 	temp, err := os.CreateTemp(filepath.Dir(f.out), "."+filepath.Base(f.out)+".*.partial") // mode 0600
 	if err != nil {
-		return nil, 0, fail.Wrap(fail.Denied, err, "", "write %s", f.out)
+		return nil, 0, folder.Classify(err, "write %s", f.out)
 	}
 	defer os.Remove(temp.Name())
 	defer temp.Close()
@@ -381,6 +428,19 @@ func dumpFile(ctx context.Context, view rows.View, f dumpFlags, env envelope.Opt
 		err = os.Rename(temp.Name(), f.out) // a file system without links
 	}
 	return done, size, fail.Wrap(fail.Exists, err, "", "write %s", f.out)
+}
+
+// dumpPipe writes to what is there and is no file.
+func dumpPipe(ctx context.Context, view rows.View, f dumpFlags, env envelope.Options) (*wire.Dumped, int64, error) {
+	w, err := os.OpenFile(f.out, os.O_WRONLY, 0)
+	if err != nil {
+		return nil, 0, folder.Classify(err, "write %s", f.out)
+	}
+	done, size, err := dumpTo(ctx, view, w, env, f.opt)
+	if cerr := w.Close(); err == nil {
+		err = fail.Wrap(fail.NoSpace, cerr, "", "write %s", f.out)
+	}
+	return done, size, err
 }
 
 // dumpFolder writes a file with a name of its own and a sidecar.

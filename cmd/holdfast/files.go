@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,9 +20,13 @@ import (
 )
 
 // isPath reports whether an argument means a file or folder of portable backups rather than a backup or database of the
-// repository: it holds a slash, or is there.
+// repository: it holds a slash, is there, or ends like such a file.
 func isPath(arg string) bool {
 	if strings.ContainsRune(arg, filepath.Separator) {
+		return true
+	}
+	ends := []string{"json", "jsonl", "sql", "gz", "xz", "zst", "age", "gpg"}
+	if ext := extensions(arg); len(ext) > 0 && slices.Contains(ends, ext[len(ext)-1]) {
 		return true
 	}
 	_, err := os.Stat(arg)
@@ -84,7 +89,11 @@ func (a *app) verifyFiles(ctx context.Context, paths []string, keys envelope.Key
 	var errs []error
 	for _, p := range paths {
 		if !isFolder(p) {
-			errs = append(errs, a.verifyFile(ctx, fileEntry(p), keys))
+			file, err := newest(p)
+			if err == nil {
+				err = a.verifyFile(ctx, fileEntry(file), keys)
+			}
+			errs = append(errs, err)
 			continue
 		}
 		list, err := folder.List(p)
@@ -112,10 +121,15 @@ func (a *app) verifyFiles(ctx context.Context, paths []string, keys envelope.Key
 			bad = append(bad, err)
 		}
 	}
-	if len(bad) > 1 {
-		return fail.Wrap(fail.Damaged, errors.Join(bad...), "", "%d files are not as they should be", len(bad))
+	if len(bad) < 2 {
+		return errors.Join(bad...)
 	}
-	return errors.Join(bad...)
+	// A missing key is no damage.
+	kind := fail.KindOf(bad[0])
+	if slices.ContainsFunc(bad, func(err error) bool { return fail.KindOf(err) == fail.Damaged }) {
+		kind = fail.Damaged
+	}
+	return fail.Wrap(kind, errors.Join(bad...), fail.HintOf(bad[0]), "%d files are not as they should be", len(bad))
 }
 
 // fileEntry finds what a file's folder knows of it.
@@ -149,6 +163,10 @@ func (a *app) verifyFile(ctx context.Context, e folder.Entry, keys envelope.Keys
 		r.State = "empty"
 	case e.State == folder.Truncated:
 		r.State = "truncated"
+	case errors.Is(err, envelope.ErrTruncated):
+		r.State = "truncated"
+	case r.State == "" && fail.KindOf(err) == fail.Damaged:
+		r.State = "damaged"
 	case r.State == "":
 		r.State = "unreadable"
 	case err == nil && e.Shrunken(0):

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -45,7 +47,8 @@ func newLoad(a *app) *cobra.Command {
 		Use:   "load FILE --to DATABASE",
 		Short: "Load a portable file into a database",
 		Long: `Loads a fixture (of holdfast dump, of Django's dumpdata, json or jsonl) or SQL (of holdfast dump, pg_dump, sqlite3 .dump) into
-a database, compressed or encrypted as it may be; - is stdin. FILE may be a folder of dumps: then its newest good one.
+a database, compressed or encrypted as it may be; - is stdin. FILE may be a folder of dumps: then its newest good one; of one
+with several databases FOLDER/latest:DATABASE.
 
 A fixture needs tables that exist (manage.py migrate). It goes in as one transaction: rows whose key is there are changed, others
 are inserted, and none is deleted unless --flush empties the tables of the fixture's models first. Content types and permissions
@@ -66,22 +69,32 @@ are matched by name, so that their ids may differ. Foreign keys are checked at t
 	return cmd
 }
 
-// openFile opens a portable file, stdin, or the newest one of a folder, and takes off what it is wrapped in.
+// newest returns the path of the file that is meant: of a folder, of FOLDER/latest and of FOLDER/latest:DATABASE the
+// newest good one.
+func newest(name string) (string, error) {
+	info, err := os.Stat(name)
+	dir, database := name, ""
+	switch base, of, _ := strings.Cut(filepath.Base(name), ":"); {
+	case err == nil && !info.IsDir() || name == "-":
+		return name, nil
+	case err != nil && base == "latest" && isFolder(filepath.Dir(name)):
+		dir, database = filepath.Dir(name), of
+	case err != nil:
+		return name, nil // opening it says what is wrong
+	}
+	e, err := folder.Latest(dir, database)
+	return e.Path, err
+}
+
+// openFile opens a portable file or stdin, and takes off what it is wrapped in.
 func openFile(name string, keys envelope.Keys) (r io.ReadCloser, meta *folder.Meta, err error) {
 	if name == "-" {
 		r, _, err = envelope.Reader(os.Stdin, keys)
-		return r, nil, err
-	}
-	if info, err := os.Stat(name); err == nil && info.IsDir() {
-		e, err := folder.Latest(name, "")
-		if err != nil {
-			return nil, nil, err
-		}
-		name = e.Path
+		return r, nil, fail.Op(err, "read stdin")
 	}
 	f, err := os.Open(name)
 	if err != nil {
-		return nil, nil, fail.Wrap(fail.NotFound, err, "", "open the file")
+		return nil, nil, folder.Classify(err, "read %s", name)
 	}
 	if m, err := folder.ReadMeta(name); err == nil {
 		meta = &m
@@ -118,6 +131,9 @@ func (a *app) load(ctx context.Context, name string, f loadFlags) error {
 	if f.opt.Models, err = f.models.options(); err != nil {
 		return err
 	}
+	if name, err = newest(name); err != nil {
+		return err
+	}
 	r, meta, err := openFile(name, f.keys.keys(ctx))
 	if err != nil {
 		return err
@@ -130,12 +146,12 @@ func (a *app) load(ctx context.Context, name string, f loadFlags) error {
 	f.opt.Fixture.Warn = a.warn
 	done, err := wire.Load(ctx, r, f.to, f.opt)
 	if err != nil {
-		return fail.Op(err, "load %s into %s", plain(name), shortName(f.to))
+		return fail.Op(err, "load %s into %s", loadName(name), shortName(f.to))
 	}
-	return a.loaded(done, f)
+	return a.loaded(done, name, f)
 }
 
-func (a *app) loaded(done *wire.Loaded, f loadFlags) error {
+func (a *app) loaded(done *wire.Loaded, name string, f loadFlags) error {
 	if done.SQL != nil {
 		for _, n := range done.SQL.Notes {
 			a.warn(n)
@@ -143,7 +159,7 @@ func (a *app) loaded(done *wire.Loaded, f loadFlags) error {
 		if a.json {
 			return a.object(done.SQL)
 		}
-		return a.loadedSQL(done.SQL, f)
+		return a.loadedSQL(done.SQL, name, f)
 	}
 	x := done.Fixture
 	if a.json {
@@ -171,12 +187,20 @@ func (a *app) loaded(done *wire.Loaded, f loadFlags) error {
 	if x.DryRun {
 		verb, tail = "Would load", "; nothing was changed"
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s %s into %s: %s inserted, %s changed, %s left as they were, %s deleted%s.\n", verb, plural(x.Objects, "object"), shortName(f.to),
+	_, err = fmt.Fprintf(a.stdout, "%s %s (%s) into %s: %s inserted, %s changed, %s left as they were, %s deleted%s.\n", verb, loadName(name), plural(x.Objects, "object"), shortName(f.to),
 		countText(in), countText(ch), countText(same), countText(del), tail)
 	return err
 }
 
-func (a *app) loadedSQL(x *wire.LoadedSQL, f loadFlags) error {
+// loadName is what a loaded file is called.
+func loadName(name string) string {
+	if name == "-" {
+		return "stdin"
+	}
+	return plain(name)
+}
+
+func (a *app) loadedSQL(x *wire.LoadedSQL, name string, f loadFlags) error {
 	var total int64
 	for _, t := range x.Tables {
 		total += t.Rows
@@ -185,6 +209,6 @@ func (a *app) loadedSQL(x *wire.LoadedSQL, f loadFlags) error {
 	if x.DryRun {
 		verb, tail = "Would run", "; nothing was changed"
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s %s on %s: %s into %s%s.\n", verb, plural(x.Statements, "statement"), shortName(f.to), plural(total, "row"), plural(int64(len(x.Tables)), "table"), tail)
+	_, err := fmt.Fprintf(a.stdout, "%s %s (%s) on %s: %s into %s%s.\n", verb, loadName(name), plural(x.Statements, "statement"), shortName(f.to), plural(total, "row"), plural(int64(len(x.Tables)), "table"), tail)
 	return err
 }

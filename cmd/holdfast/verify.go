@@ -18,11 +18,11 @@ func newVerify(a *app) *cobra.Command {
 	var jobs int
 	var keys keyFlags
 	cmd := &cobra.Command{
-		Use:   "verify BACKUP... | --all | FILE... | FOLDER",
+		Use:   "verify BACKUP... | DATABASE... | --all | FILE... | FOLDER",
 		Short: "Read backups back and check them",
 		Long: `Reads every byte of the backups back from the repository, which decrypts and authenticates it, and compares row
 counts and hashes with those taken at the backup. --sample reads a part at random. The result is recorded and
-shown by list. What is damaged is named by backup and table, and the exit code is 13.
+shown by list. DATABASE, of the configuration, is its newest backup. What is damaged is named by backup and table, and the exit code is 13.
 
 Portable files are compared with their sidecars and parsed to their ends, decrypted and decompressed on the way:
 truncated, empty, zero-row and shrunken files are told apart.`,
@@ -112,6 +112,10 @@ func (a *app) pick(ctx context.Context, s *backup.Store, names []string) ([]back
 	}
 	var picked []backup.Backup
 	for _, name := range names {
+		name, err := a.backupOf(name)
+		if err != nil {
+			return nil, err
+		}
 		b, err := s.Find(ctx, name)
 		if err != nil {
 			return nil, err

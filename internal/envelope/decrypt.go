@@ -33,9 +33,9 @@ func openAge(in io.Reader, armored bool, keys Keys) (io.Reader, error) {
 	var none *age.NoIdentityMatchError
 	switch {
 	case errors.As(err, &none) && len(keys.Identities) == 0:
-		return nil, fail.Wrap(fail.NotFound, ErrNoIdentity, "give the file with the identity", "decrypt with age")
+		return nil, fail.Wrap(fail.NotFound, ErrNoIdentity, "name the file of the key with --identity", "decrypt with age")
 	case errors.As(err, &none):
-		return nil, fail.Wrap(fail.NotFound, ErrIdentity, "", "decrypt with age")
+		return nil, fail.Wrap(fail.NotFound, ErrIdentity, "name the file of another key with --identity", "decrypt with age")
 	}
 	return r, err
 }
@@ -69,12 +69,13 @@ func (i phraseIdentity) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
 
 // ask returns a passphrase, or an error that says that there is none.
 func ask(p Passphrase, doing string) (fail.Secret, error) {
+	const hint = "set HOLDFAST_FILE_PASSPHRASE_FILE to a file that holds it"
 	if p == nil {
-		return "", fail.Wrap(fail.Password, ErrNoPhrase, "", "%s", doing)
+		return "", fail.Wrap(fail.Password, ErrNoPhrase, hint, "%s", doing)
 	}
 	phrase, err := p()
 	if err == nil && phrase == "" {
-		err = fail.Wrap(fail.Password, ErrNoPhrase, "", "%s", doing)
+		err = fail.Wrap(fail.Password, ErrNoPhrase, hint, "%s", doing)
 	}
 	return phrase, err
 }

@@ -54,14 +54,14 @@ func Create(dir string, o Options) (*File, error) {
 		o.Time = time.Now()
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, classify(err, "create folder %s", dir)
+		return nil, Classify(err, "create folder %s", dir)
 	}
 	if err := sweep(dir); err != nil {
-		return nil, classify(err, "clean up in %s", dir)
+		return nil, Classify(err, "clean up in %s", dir)
 	}
 	part, err := createPartial(dir)
 	if err != nil {
-		return nil, classify(err, "create a file in %s", dir)
+		return nil, Classify(err, "create a file in %s", dir)
 	}
 	f := &File{dir: dir, opt: o, part: part, sum: sha256.New()}
 	f.buf = bufio.NewWriterSize(io.MultiWriter(part.f, f.sum), 64<<10)
@@ -78,7 +78,7 @@ func (f *File) Write(p []byte) (int, error) {
 		return 0, f.err
 	}
 	n, err := f.env.Write(p)
-	f.err = classify(err, "write to %s", f.dir)
+	f.err = Classify(err, "write to %s", f.dir)
 	return n, f.err
 }
 
@@ -117,7 +117,7 @@ func (f *File) Commit(content json.RawMessage) (Entry, error) {
 		info, err = f.part.f.Stat()
 	}
 	if err != nil {
-		return Entry{}, classify(err, "write to %s", f.dir)
+		return Entry{}, Classify(err, "write to %s", f.dir)
 	}
 	meta := Meta{Format: metaFormat, CreatedAt: f.opt.Time.UTC().Round(0), Database: f.opt.Database, Kind: f.opt.Kind,
 		Size: info.Size(), SHA256: hex.EncodeToString(f.sum.Sum(nil)), Encrypted: f.opt.Envelope.Encrypted()}
@@ -125,7 +125,7 @@ func (f *File) Commit(content json.RawMessage) (Entry, error) {
 		meta.Engine, meta.Tool, meta.Content = f.opt.Engine, f.opt.Tool, content
 	}
 	if meta.File, err = f.publish(meta); err != nil {
-		return Entry{}, classify(err, "name a file in %s", f.dir)
+		return Entry{}, Classify(err, "name a file in %s", f.dir)
 	}
 	return inspect(f.dir, meta.File, meta.Size), nil
 }
@@ -220,8 +220,8 @@ func syncDir(dir string) error {
 	return errors.Join(err, d.Close())
 }
 
-// classify gives an error of the file system the kind that users need.
-func classify(err error, format string, args ...any) error {
+// Classify gives an error of the file system the kind that users need, and says what was being done.
+func Classify(err error, format string, args ...any) error {
 	var known *fail.Error
 	switch {
 	case errors.As(err, &known):

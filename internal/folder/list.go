@@ -44,12 +44,12 @@ func ReadMeta(path string) (Meta, error) {
 	var m Meta
 	f, err := os.Open(path + metaSuffix)
 	if err != nil {
-		return m, classify(err, "read the sidecar of %s", path)
+		return m, Classify(err, "read the sidecar of %s", path)
 	}
 	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, maxMeta+1))
 	if err != nil {
-		return m, classify(err, "read the sidecar of %s", path)
+		return m, Classify(err, "read the sidecar of %s", path)
 	}
 	damaged := func(why string) (Meta, error) {
 		return Meta{}, fail.New(fail.Damaged, "", "read the sidecar of %s: %s", path, why)
@@ -124,7 +124,7 @@ func (e Entry) Shrunken(ratio float64) bool {
 func List(dir string) ([]Entry, error) {
 	items, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, classify(err, "list backup files")
+		return nil, Classify(err, "list backup files")
 	}
 	var all []Entry
 	for _, item := range items {
@@ -150,7 +150,7 @@ func List(dir string) ([]Entry, error) {
 		if os.IsNotExist(err) { // pruned or renamed meanwhile
 			continue
 		} else if err != nil {
-			return nil, classify(err, "list backup files")
+			return nil, Classify(err, "list backup files")
 		}
 		if isPartial(name) {
 			all = append(all, Entry{Name: name, Path: filepath.Join(dir, name), State: Partial, Time: info.ModTime().UTC(), Size: info.Size(), Problem: "not finished"})
@@ -230,7 +230,7 @@ func Latest(dir, database string) (Entry, error) {
 			}
 		}
 		if len(names) > 1 && database == "" {
-			return Entry{}, fail.New(fail.Usage, "say which, as in latest:"+names[0], "choose the latest file in %s: it holds files of several databases: %s", dir, strings.Join(names, ", "))
+			return Entry{}, fail.New(fail.Usage, "say which, as in "+filepath.Join(dir, "latest:"+names[0]), "choose the latest file in %s: it holds files of several databases: %s", dir, strings.Join(names, ", "))
 		}
 		if len(found) > 0 {
 			return found[0], nil
@@ -254,14 +254,14 @@ func Check(ctx context.Context, e Entry) error {
 	}
 	f, err := os.Open(e.Path)
 	if err != nil {
-		return classify(err, "check %s", e.Path)
+		return Classify(err, "check %s", e.Path)
 	}
 	defer f.Close()
 	sum := sha256.New()
 	n, err := io.Copy(sum, contextReader{ctx, f})
 	switch {
 	case err != nil:
-		return classify(err, "check %s", e.Path)
+		return Classify(err, "check %s", e.Path)
 	case n != e.Size:
 		return fail.New(fail.Damaged, "", "check %s: it has %d bytes and had %d when it was written", e.Path, n, e.Size)
 	case hex.EncodeToString(sum.Sum(nil)) != strings.ToLower(e.SHA256):

@@ -124,7 +124,7 @@ func newestOfPruned(verdicts []retain.Verdict, s retain.State) map[string]string
 func remove(ctx context.Context, dir string, verdicts []Verdict) error {
 	unlock, err := lockDir(dir)
 	if err != nil {
-		return classify(err, "prune %s", dir)
+		return Classify(err, "prune %s", dir)
 	}
 	defer unlock()
 	var failed []error
@@ -139,11 +139,11 @@ func remove(ctx context.Context, dir string, verdicts []Verdict) error {
 		}
 		removed = true
 		if err := removeOne(dir, v.Entry); err != nil {
-			failed = append(failed, classify(err, "remove %s", v.Path))
+			failed = append(failed, Classify(err, "remove %s", v.Path))
 		}
 	}
 	if removed {
-		failed = append(failed, classify(syncDir(dir), "prune %s", dir))
+		failed = append(failed, Classify(syncDir(dir), "prune %s", dir))
 	}
 	return errors.Join(failed...)
 }

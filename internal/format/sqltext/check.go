@@ -105,6 +105,16 @@ var writers = [...]struct {
 	{"`", "mysql", "", sqlsplit.MySQL},
 }
 
+// Engine returns the engine that a file is for, when its beginning has the mark of the program that wrote it, or "".
+func Engine(head string) string {
+	for _, w := range writers {
+		if w.writer != "" && (strings.HasPrefix(head, w.mark) || strings.Contains(head, "\n"+w.mark)) {
+			return w.engine
+		}
+	}
+	return ""
+}
+
 // sniff finds out from a file's beginning whose it is.
 func (c *checker) sniff(head string) {
 	for _, w := range writers {

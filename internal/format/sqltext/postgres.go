@@ -128,6 +128,8 @@ func (f *postgresFile) eachEntry(file string, see func(p sqlsplit.Piece, h *sqls
 			if e, ok := sqlsplit.ParseHeading(p.Text); ok {
 				h = &e
 				see(p, h, nil)
+			} else if p.Text == "-- "+postgresHead {
+				h = nil // large objects stand before pg_dump's own text: its settings come now
 			}
 		case p.Kind == sqlsplit.Meta:
 			see(p, h, nil)
