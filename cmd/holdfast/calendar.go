@@ -8,8 +8,17 @@ import (
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
-// onCalendar returns a timer's lines for a schedule: systemd's own form as it is, cron's five fields translated.
-func onCalendar(when string) (string, error) {
+// onCalendar returns a timer's lines for a schedule in a time zone, "" for the machine's: systemd's own form as it is, cron's
+// five fields translated.
+func onCalendar(when, zone string) (string, error) {
+	line, err := calendarLine(when)
+	if err != nil || zone == "" || !strings.HasPrefix(line, "OnCalendar=") {
+		return line, err
+	}
+	return strings.TrimSuffix(line, "\n") + " " + zone + "\n", nil
+}
+
+func calendarLine(when string) (string, error) {
 	bad := func() (string, error) {
 		return "", fail.New(fail.Unsupported, "write it as systemd does, or use holdfast serve", "the schedule %q for a systemd timer", when)
 	}

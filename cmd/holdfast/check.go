@@ -27,6 +27,10 @@ func newCheck(a *app) *cobra.Command {
 wrong, is critical.`,
 		RunE: func(cmd *cobra.Command, list []string) error { return a.check(cmd.Context(), list, format) },
 	}
+	// Nagios takes 2, which other commands end with then, for critical.
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
+		return errors.Join(fail.Wrap(fail.Usage, err, "holdfast check --help", "read the command line"), exitCode(backup.Unknown))
+	})
 	cmd.Flags().StringVar(&format, "format", "human", "human, nagios, json or prometheus")
 	return cmd
 }
@@ -40,11 +44,8 @@ func (a *app) check(ctx context.Context, names []string, format string) error {
 	if a.json {
 		format = "json"
 	}
-	c, health, err := a.health(ctx, names)
-	level := backup.OK
-	for _, h := range health {
-		level = max(level, h.Level)
-	}
+	c, found, err := a.checked(ctx, names)
+	level := found.Level()
 	if err != nil {
 		if fail.KindOf(err) == fail.Interrupted {
 			return err
@@ -57,17 +58,17 @@ func (a *app) check(ctx context.Context, names []string, format string) error {
 	var perr error
 	switch format {
 	case "human":
-		perr = a.checkHuman(health)
+		perr = a.checkHuman(found)
 		if err != nil {
 			a.report(err)
 		}
 	case "nagios":
-		perr = a.checkNagios(health, level, err)
+		perr = a.checkNagios(found, level, err)
 	case "json":
-		perr = a.checkJSON(health, level, err)
+		perr = a.checkJSON(found, level, err)
 	case "prometheus":
 		m := metrics.New(version)
-		m.Set(metrics.State{Health: health, Reachable: err == nil})
+		m.Set(metrics.State{Health: found.Databases, Reachable: err == nil})
 		var text []byte
 		if text, perr = m.Text(); perr == nil {
 			_, perr = a.stdout.Write(text)
@@ -87,24 +88,24 @@ func (a *app) check(ctx context.Context, names []string, format string) error {
 	return exitCode(level)
 }
 
-// health asks the repository. The configuration is nil when it can't be read.
-func (a *app) health(ctx context.Context, names []string) (c *config.Config, health []backup.Health, err error) {
+// checked asks the repository. The configuration is nil when it can't be read.
+func (a *app) checked(ctx context.Context, names []string) (c *config.Config, found daemon.Checked, err error) {
 	if c, err = a.needSettings(); err != nil {
-		return nil, nil, err
+		return nil, found, err
 	}
 	d := daemon.New(c, daemon.Options{Open: a.openConfigured, Version: version, Log: a.logger()})
 	defer func() { err = errors.Join(err, d.Close(context.WithoutCancel(ctx))) }()
-	health, err = d.Check(ctx, names...)
-	return c, health, err
+	found, err = d.Check(ctx, names...)
+	return c, found, err
 }
 
-func (a *app) checkHuman(health []backup.Health) error {
-	if len(health) == 0 {
+func (a *app) checkHuman(found daemon.Checked) error {
+	if len(found.Databases) == 0 {
 		return nil
 	}
 	err := a.table(func(w io.Writer) {
 		fmt.Fprintln(w, "DATABASE\tSTATUS\tNEWEST\tVERIFIED\tDRILLED\tCOPIES")
-		for _, h := range health {
+		for _, h := range found.Databases {
 			newest := "never"
 			if h.Newest != nil {
 				newest = agoText(h.Newest.Started)
@@ -112,15 +113,31 @@ func (a *app) checkHuman(health []backup.Health) error {
 			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%d\n", plain(h.Database), h.Level, newest, agoText(h.Verified), agoText(h.Drilled), h.Copies)
 		}
 	})
-	for _, h := range health {
-		for _, f := range h.Findings {
-			fmt.Fprintf(a.stdout, "\n%s: %s: %s\n", plain(h.Database), f.Level, plain(f.Text))
-			if f.Hint != "" {
-				fmt.Fprintf(a.stdout, "    next step: %s\n", plain(f.Hint))
-			}
+	for _, line := range findings(found) {
+		fmt.Fprintf(a.stdout, "\n%s: %s: %s\n", plain(line.about), line.Level, plain(line.Text))
+		if line.Hint != "" {
+			fmt.Fprintf(a.stdout, "    next step: %s\n", plain(line.Hint))
 		}
 	}
 	return err
+}
+
+// finding is one with what it is about.
+type finding struct {
+	about string
+	backup.Finding
+}
+
+func findings(found daemon.Checked) (list []finding) {
+	for _, h := range found.Databases {
+		for _, f := range h.Findings {
+			list = append(list, finding{h.Database, f})
+		}
+	}
+	for _, f := range found.Repository {
+		list = append(list, finding{"the repository", f})
+	}
+	return list
 }
 
 // agoText writes how long ago something was.
@@ -148,9 +165,9 @@ func shortAge(d time.Duration) string {
 }
 
 // checkNagios prints one line of status with performance data, then one line for each finding.
-func (a *app) checkNagios(health []backup.Health, level backup.Level, err error) error {
-	var parts, perf, more []string
-	for _, h := range health {
+func (a *app) checkNagios(found daemon.Checked, level backup.Level, err error) error {
+	var parts, perf []string
+	for _, h := range found.Databases {
 		state := "never backed up"
 		if h.Newest != nil {
 			state = agoText(h.Newest.Started)
@@ -163,21 +180,21 @@ func (a *app) checkNagios(health []backup.Health, level backup.Level, err error)
 			state = h.Findings[0].Text
 		}
 		parts = append(parts, h.Database+" "+state)
-		for _, f := range h.Findings {
-			more = append(more, fmt.Sprintf("%s: %s: %s", h.Database, f.Level, f.Text))
-		}
+	}
+	for _, f := range found.Repository {
+		parts = append(parts, f.Text)
 	}
 	if err != nil {
 		parts = append(parts, err.Error())
 	}
-	line := fmt.Sprintf("BACKUP %s: %s", level, strings.Join(parts, ", "))
-	line = strings.ReplaceAll(strings.ReplaceAll(line, "|", "/"), "\n", " ") // | begins performance data
+	one := strings.NewReplacer("|", "/", "\n", " ") // | begins performance data
+	line := one.Replace(fmt.Sprintf("BACKUP %s: %s", level, strings.Join(parts, ", ")))
 	if len(perf) > 0 {
 		line += " | " + strings.Join(perf, " ")
 	}
 	fmt.Fprintln(a.stdout, plain(line))
-	for _, m := range more {
-		fmt.Fprintln(a.stdout, plain(strings.ReplaceAll(strings.ReplaceAll(m, "|", "/"), "\n", " ")))
+	for _, f := range findings(found) {
+		fmt.Fprintln(a.stdout, plain(one.Replace(fmt.Sprintf("%s: %s: %s", f.about, f.Level, f.Text))))
 	}
 	return nil
 }
@@ -193,15 +210,16 @@ func seconds(d time.Duration) string {
 
 // checkResult is what --format json prints.
 type checkResult struct {
-	Level     backup.Level    `json:"level"`
-	Databases []backup.Health `json:"databases"`
-	Error     string          `json:"error,omitempty"`
-	Kind      string          `json:"kind,omitempty"`
-	Hint      string          `json:"hint,omitempty"`
+	Level      backup.Level     `json:"level"`
+	Databases  []backup.Health  `json:"databases"`
+	Repository []backup.Finding `json:"repository,omitempty"`
+	Error      string           `json:"error,omitempty"`
+	Kind       string           `json:"kind,omitempty"`
+	Hint       string           `json:"hint,omitempty"`
 }
 
-func (a *app) checkJSON(health []backup.Health, level backup.Level, err error) error {
-	r := checkResult{Level: level, Databases: health}
+func (a *app) checkJSON(found daemon.Checked, level backup.Level, err error) error {
+	r := checkResult{Level: level, Databases: found.Databases, Repository: found.Repository}
 	if err != nil {
 		r.Error, r.Kind, r.Hint = err.Error(), fail.KindOf(err).String(), fail.HintOf(err)
 	}

@@ -98,6 +98,20 @@ func (a *app) resolve(db string) (string, error) {
 	return db, nil
 }
 
+// backupOf returns the name of the backup that is meant: the newest one for a database of the configuration.
+func (a *app) backupOf(name string) (string, error) {
+	c, err := a.settings()
+	if err != nil || c == nil {
+		return name, err
+	}
+	for _, db := range c.Databases {
+		if db.Name == name {
+			return "latest:" + name, nil
+		}
+	}
+	return name, nil
+}
+
 func newConfig(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration", Args: args(cobra.NoArgs), RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	cmd.AddCommand(&cobra.Command{

@@ -40,7 +40,6 @@ func (a *app) drill(ctx context.Context, name string, opt wire.ScratchOptions, d
 		return err
 	}
 	opt.Jobs, d.Version = d.Jobs, version
-	open := a.withStore
 	if c, err := a.settings(); err != nil {
 		return err
 	} else if c != nil {
@@ -52,13 +51,13 @@ func (a *app) drill(ctx context.Context, name string, opt wire.ScratchOptions, d
 			}
 		}
 	}
-	return open(ctx, func(s *backup.Store) error {
+	return a.withStore(ctx, func(s *backup.Store) error {
 		b, err := s.Show(ctx, name)
 		if err != nil {
 			return err
 		}
 		a.say("Drilling %s (%s of %s): needs about %s of disk.", b.ID.Short(), plain(b.Name), timeText(b.TakenAt), bytesText(wire.ScratchSize(b)))
-		scratch, err := wire.Scratch(ctx, b, opt)
+		scratch, err := wire.Scratch(ctx, s, b, opt)
 		if err != nil {
 			return fail.Op(err, "drill %s", b.ID.Short())
 		}

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/daemon"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/retain"
 )
@@ -18,26 +20,32 @@ func newPrune(a *app) *cobra.Command {
 	var f keepFlags
 	var opt backup.PruneOptions
 	cmd := &cobra.Command{
-		Use:   "prune [FOLDER] --keep-last N | --keep-daily N ...",
+		Use:   "prune [DATABASE ...] | --keep-last N ... [FOLDER]",
 		Short: "Remove old backups and reclaim their space",
 		Long: `Removes the backups of each database that the policy does not keep, and reclaims space that no backup
-needs. Damaged backups take no good one's place.
+needs. Damaged backups take no good one's place. Without --keep-… the policy is the configuration's, for each of its databases
+or those named; backups of databases that it does not name are kept.
 
 Space comes back after one to three days of regular prunes, which is what makes a prune safe beside running
 backups. --now gives it back at once, and is refused while anybody else uses the repository.
 
 With FOLDER it removes portable files of holdfast dump there. Files that it did not write, and the newest good one of
 each database, are never touched.`,
-		Args: args(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error {
+			if !f.given(cmd) && !(len(list) > 0 && isPath(list[0])) {
+				return a.pruneConfigured(cmd.Context(), list, opt)
+			}
 			policy, err := f.policy()
 			if err != nil {
 				return err
 			}
-			if len(list) > 0 {
+			switch {
+			case len(list) == 1 && isPath(list[0]):
 				return a.pruneFolder(cmd.Context(), list[0], policy, opt.DryRun)
+			case len(list) > 0:
+				return a.prune(cmd.Context(), only(list, backup.OnePolicy(policy)), list, opt)
 			}
-			return a.prune(cmd.Context(), policy, opt)
+			return a.prune(cmd.Context(), backup.OnePolicy(policy), nil, opt)
 		},
 	}
 	f.add(cmd)
@@ -72,6 +80,16 @@ func (f *keepFlags) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&f.week, "week-start", "Monday", "first day of the week")
 }
 
+// given reports whether any of the flags is.
+func (f *keepFlags) given(cmd *cobra.Command) bool {
+	for _, r := range keepRules {
+		if cmd.Flags().Changed("keep-" + r.name) {
+			return true
+		}
+	}
+	return cmd.Flags().Changed("keep-min")
+}
+
 // policy returns what the flags say; without a rule it is an error.
 func (f *keepFlags) policy() (p retain.Policy, err error) {
 	for i, r := range keepRules {
@@ -95,9 +113,44 @@ func (f *keepFlags) policy() (p retain.Policy, err error) {
 	return p, p.Validate()
 }
 
-func (a *app) prune(ctx context.Context, policy retain.Policy, opt backup.PruneOptions) error {
+// pruneConfigured prunes by the configuration's policies: of all its databases, or those named.
+func (a *app) pruneConfigured(ctx context.Context, names []string, opt backup.PruneOptions) error {
+	c, err := a.settings()
+	if err != nil {
+		return err
+	}
+	if c == nil {
+		return fail.New(fail.Usage, "say what to keep, as in --keep-last 7 or --keep-daily 7d, or name a configuration with --config", "prune without a policy")
+	}
+	for _, n := range names {
+		if _, err := daemon.Database(c, n); err != nil {
+			return err
+		}
+	}
+	policies := daemon.Policies(c)
+	if len(names) > 0 {
+		policies = only(names, policies)
+	}
+	return a.prune(ctx, policies, names, opt)
+}
+
+// only has policies for some databases, so that all backups of others are kept.
+func only(names []string, p backup.Policies) backup.Policies {
+	return func(name string) (retain.Policy, bool) {
+		if !slices.Contains(names, name) {
+			return retain.Policy{}, false
+		}
+		return p(name)
+	}
+}
+
+// prune removes, or says what it would; what is printed is about the databases named.
+func (a *app) prune(ctx context.Context, policies backup.Policies, names []string, opt backup.PruneOptions) error {
 	return a.withStore(ctx, func(s *backup.Store) error {
-		done, err := s.Prune(ctx, backup.OnePolicy(policy), opt)
+		done, err := s.Prune(ctx, policies, opt)
+		if len(names) > 0 {
+			done.Decisions = slices.DeleteFunc(done.Decisions, func(d backup.Decision) bool { return !slices.Contains(names, d.Backup.Name) })
+		}
 		if err != nil && done.Decisions == nil {
 			return err
 		}

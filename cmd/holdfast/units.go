@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-db/holdfast/internal/daemon"
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/wire"
 )
 
 func newUnits(a *app) *cobra.Command {
@@ -110,18 +112,25 @@ func (a *app) units(list []string) ([]unit, error) {
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "", "find %s", c.Path)
 	}
-	repo, err := filepath.Abs(c.Repository)
-	if err != nil {
-		return nil, fail.Wrap(fail.Internal, err, "", "find %s", c.Repository)
-	}
-	writable := []string{repo}
+	writable := []string{c.Repository}
 	if c.MetricsFile != "" {
 		writable = append(writable, filepath.Dir(c.MetricsFile))
 	}
 	for _, db := range c.Databases {
+		// SQLite's readers of a file in WAL mode write the file beside it that they share with its writers.
+		if file, ok := wire.File(db.URL.Reveal()); ok {
+			writable = append(writable, filepath.Dir(file))
+		}
 		for _, e := range db.Exports {
 			writable = append(writable, e.Folder)
 		}
+	}
+	for i, w := range writable {
+		abs, err := filepath.Abs(w)
+		if err != nil {
+			return nil, fail.Wrap(fail.Internal, err, "", "find %s", w)
+		}
+		writable[i] = "-" + abs // one that is not there is for holdfast to report, not for systemd
 	}
 	slices.Sort(writable)
 	service := func(description, kind, command, more string) string {
@@ -131,7 +140,7 @@ func (a *app) units(list []string) ([]unit, error) {
 	}
 	if len(list) == 0 {
 		text := service("Holdfast: database backups", "notify", "serve", "")
-		text += "ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30\nWatchdogSec=30min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=multi-user.target\n"
+		text += "ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=2\nWatchdogSec=30min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=multi-user.target\n"
 		return []unit{{"holdfast.service", text, true}}, nil
 	}
 	db, err := daemon.Database(c, list[0])
@@ -140,7 +149,14 @@ func (a *app) units(list []string) ([]unit, error) {
 	}
 	name := "holdfast-" + db.Name
 	job := service("Holdfast: back up "+db.Name, "oneshot", "run "+db.Name, "OnFailure=holdfast-alert@%n.service\n")
-	calendar, err := onCalendar(db.Schedule.At.String())
+	zone := ""
+	switch {
+	case db.Schedule.TimeZone.Location != nil:
+		zone = db.Schedule.TimeZone.String()
+	case c.TimeZone.Location != time.Local:
+		zone = c.TimeZone.String()
+	}
+	calendar, err := onCalendar(db.Schedule.At.String(), zone)
 	if err != nil {
 		return nil, err
 	}

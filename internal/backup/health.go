@@ -64,7 +64,9 @@ type Health struct {
 	Attempts []Attempt `json:"attempts,omitempty"`      // the newest of each work
 	Promise  Promise   `json:"-"`
 
-	oldest time.Time // of the good copies
+	oldest     time.Time // of the good copies
+	unverified time.Time // when the oldest good backup that is newer than all verified ones was made
+	undrilled  time.Time
 }
 
 // Facts are what a repository tells about all databases.
@@ -150,6 +152,12 @@ func (s *Store) change(ctx context.Context, from, to Backup) (Change, error) {
 	return c, nil
 }
 
+// Size returns how many bytes the repository takes. It lists all of its files.
+func (s *Store) Size(ctx context.Context) (int64, error) {
+	bytes, _, err := s.repo.Stats(ctx)
+	return bytes, err
+}
+
 // tableRows returns the number of rows by table, of either kind of backup.
 func (m *Manifest) tableRows() map[string]int64 {
 	sums := map[string]int64{}
@@ -199,6 +207,12 @@ func Assess(p Promise, f Facts, now time.Time) Health {
 		if h.Drilled.IsZero() && !b.DrilledAt.IsZero() {
 			h.Drilled, h.Recovery = b.DrilledAt, b.DrillSeconds
 		}
+		if h.Verified.IsZero() {
+			h.unverified = b.Started
+		}
+		if h.Drilled.IsZero() {
+			h.undrilled = b.Started
+		}
 	}
 	if future != nil {
 		a.add(Critical, "clock", "set the clock of the machine that makes the backups, and of this one",
@@ -209,8 +223,8 @@ func Assess(p Promise, f Facts, now time.Time) Health {
 	if c := h.Copies; c < p.MinCopies && c > 0 && a.started(p.Interval*time.Duration(p.MinCopies)) {
 		a.add(Warning, "copies", "wait for more, or keep more", "%d good copies are kept, %d were promised", c, p.MinCopies)
 	}
-	a.proof("verify", "verified", h.Verified, p.VerifiedWithin)
-	a.proof("drill", "drilled", h.Drilled, p.DrilledWithin)
+	a.proof("verify", "verified", h.Verified, h.unverified, p.VerifiedWithin)
+	a.proof("drill", "drilled", h.Drilled, h.undrilled, p.DrilledWithin)
 	if c, ok := f.Changes[p.Database]; ok && h.Newest != nil && c.To == h.Newest.ID {
 		a.change(c)
 	} else if h.Newest != nil && h.Newest.Tables == 0 {
@@ -278,14 +292,18 @@ func (a assessor) age() {
 	}
 }
 
-func (a assessor) proof(event, done string, at time.Time, within time.Duration) {
+// proof tells when the newest proof is too old, or is that of an old backup while newer ones have none.
+func (a assessor) proof(event, done string, at, without time.Time, within time.Duration) {
+	hint := "holdfast " + event + " " + a.Database + " does it now"
 	switch {
 	case within == 0 || a.Newest == nil:
 	case at.IsZero() && !a.started(within):
 	case at.IsZero():
-		a.add(Critical, event, "holdfast "+event+" "+a.Database+" does it now", "no good backup was ever %s", done)
+		a.add(Critical, event, hint, "no good backup was ever %s", done)
 	case a.now.Sub(at) > within:
-		a.add(Critical, event, "holdfast "+event+" "+a.Database+" does it now", "the last good backup that was %s was so %s ago, %s were promised", done, ageText(a.now.Sub(at)), ageText(within))
+		a.add(Critical, event, hint, "the last good backup that was %s was so %s ago, %s were promised", done, ageText(a.now.Sub(at)), ageText(within))
+	case !without.IsZero() && a.now.Sub(without) > within:
+		a.add(Critical, event, hint, "the newest backup was not %s, nor was any made in the last %s; %s were promised", done, ageText(a.now.Sub(without)), ageText(within))
 	}
 }
 

@@ -19,6 +19,8 @@ type Decision struct {
 	Backup Backup `json:"backup"`
 	Keep   bool   `json:"keep"`
 	Reason string `json:"reason"`
+
+	Refused bool `json:"refused,omitempty"` // the policy would let it go, but nothing may go now
 }
 
 // Pruned is what a prune did.
@@ -99,7 +101,7 @@ func (s *Store) decide(ctx context.Context, policies Policies) (done Pruned, gon
 			return Pruned{}, nil, err
 		}
 		for _, v := range verdicts {
-			done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason()})
+			done.Decisions = append(done.Decisions, Decision{byID[v.ID], v.Keep, v.Reason(), v.Refused})
 			if !v.Keep {
 				gone = append(gone, repo.ID(v.ID))
 			}

@@ -180,6 +180,10 @@ func TestPresets(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("databases:\n  shop:\n    url: sqlite:x\n    keep: {daily: 7d}\n")
 	f.Add("a: &x [1, *x]\n? b\n: c\n<<: {d: e}\n")
+	for _, s := range []string{"{", "[", "? x", "a: &x b\nc: *x", "<<: {a: b}", "!!binary x", "a:\n\tb", "\x00", "%YAML 9\n---\n", "a: |", "databases: {1: 2}", "databases: [a]", "databases: {? {a: b} : c}",
+		"notify: {x: {url: [a]}}", "databases: {x: ~}", "--- a\n--- b", "databases: {x: {url: \"${\"}}", strings.Repeat("[", 1000), strings.Repeat("a:\n ", 50)} {
+		f.Add(s)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		c, problems := parse(t, text)
 		if len(problems) == 0 && len(c.Databases) == 0 {

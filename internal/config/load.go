@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"os"
@@ -18,7 +19,7 @@ import (
 )
 
 // maxSize limits a file; ours have a few kilobytes.
-const maxSize = 4 << 20
+const maxSize = 256 << 10
 
 // Load reads a file. Its error, of kind Usage, lists every problem.
 func Load(path string) (*Config, error) {
@@ -55,6 +56,9 @@ func Load(path string) (*Config, error) {
 func Parse(data []byte, getenv func(string) (string, bool), readFile func(string) (string, error)) (*Config, []Problem) {
 	d := &decoder{getenv: getenv, readFile: readFile, at: map[string]ast.Node{}}
 	c := &Config{}
+	if line := tooDeep(data); line > 0 {
+		return c, []Problem{{Line: line, Column: 1, Text: "settings are nested too deeply here"}}
+	}
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey()) // duplicates are told like all else
 	if err != nil {
 		return c, []Problem{syntaxProblem(err)}
@@ -72,6 +76,30 @@ func Parse(data []byte, getenv func(string) (string, bool), readFile func(string
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return c, d.problems
+}
+
+// tooDeep returns the line on which brackets or dashes are nested deeper than any configuration's, or 0: the parser takes
+// much memory for each level. Brackets in texts count too; nobody writes so many.
+func tooDeep(data []byte) int {
+	const most = 100
+	depth := 0
+	for i, line := range bytes.Split(data, []byte("\n")) {
+		if bytes.Count(line, []byte("- "))+bytes.Count(line, []byte("? ")) > most {
+			return i + 1
+		}
+		for _, b := range line {
+			switch b {
+			case '[', '{':
+				depth++
+			case ']', '}':
+				depth = max(0, depth-1)
+			}
+			if depth > most {
+				return i + 1
+			}
+		}
+	}
+	return 0
 }
 
 func syntaxProblem(err error) Problem {

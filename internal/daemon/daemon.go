@@ -5,6 +5,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -19,7 +20,7 @@ import (
 // Engines is what the daemon needs of the database engines; package wire has it.
 type Engines struct {
 	Source  func(ctx context.Context, db *config.Database) (*backup.Source, error)
-	Scratch func(ctx context.Context, b backup.Detail, db *config.Database) (backup.Scratch, error)
+	Scratch func(ctx context.Context, s *backup.Store, b backup.Detail, db *config.Database) (backup.Scratch, error)
 	Export  func(ctx context.Context, s *backup.Store, b backup.Backup, db *config.Database, e config.Export, zone *time.Location) (path string, err error)
 }
 
@@ -35,23 +36,34 @@ type Options struct {
 type Daemon struct {
 	opt     Options
 	metrics *metrics.Metrics
+	opening sync.Mutex // held while the repository is opened, which may hang; nobody else is to wait for it
+	telling sync.Mutex // one look at a time
 
 	mu      sync.Mutex
 	cfg     *config.Config  // guarded by mu; never changed, only replaced
-	store   *backup.Store   // guarded by mu; nil: to be opened
-	users   int             // guarded by mu: who works with store
-	uses    int             // guarded by mu: since it was opened
-	running map[string]bool // guarded by mu: names of jobs
+	repo    *opened         // guarded by mu; nil: to be opened
+	running map[string]bool // guarded by mu: names of databases that are worked on
+	held    map[string]hold // guarded by mu: work that is not to be begun again yet
+	began   time.Time       // guarded by mu: when Serve did; zero without
 	alarms  []notify.Alarm  // guarded by mu: as far as this process knows
-	loaded  bool            // guarded by mu: alarms were read from the repository
+	unsaved bool            // guarded by mu: the repository does not know these alarms
 	unsent  int             // guarded by mu
 	seen    time.Time       // guarded by mu: when the state was last looked at
 	well    error           // guarded by mu: what that said of the repository
+	size    measured        // guarded by mu
+}
+
+// opened is an open repository and who uses it.
+type opened struct {
+	store *backup.Store
+	users int  // at work with it now
+	uses  int  // since it was opened
+	stale bool // to be closed when nobody uses it
 }
 
 // New returns a Daemon. Close it.
 func New(c *config.Config, opt Options) *Daemon {
-	return &Daemon{opt: opt, cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}}
+	return &Daemon{opt: opt, cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}, held: map[string]hold{}}
 }
 
 // Config returns the configuration that is served.
@@ -61,11 +73,14 @@ func (d *Daemon) Config() *config.Config {
 	return d.cfg
 }
 
-// Replace serves another configuration from now on. Jobs that run end as they began.
+// Replace serves another configuration from now on. Jobs that run end as they began, with the repository they began with.
 func (d *Daemon) Replace(ctx context.Context, c *config.Config) error {
 	d.mu.Lock()
 	d.cfg = c
-	d.uses = reopenAfter // another repository, or another password
+	clear(d.held) // what was wrong may be what was changed
+	if d.repo != nil {
+		d.repo.stale = true // another repository, or another password
+	}
 	d.mu.Unlock()
 	return d.with(ctx, func(*backup.Store) error { return nil })
 }
@@ -75,49 +90,67 @@ const reopenAfter = 200
 
 // with runs fn with the open repository.
 func (d *Daemon) with(ctx context.Context, fn func(*backup.Store) error) error {
-	s, err := d.acquire(ctx)
+	o, err := d.acquire(ctx)
 	if err != nil {
 		return err
 	}
-	defer d.release()
-	return fn(s)
+	defer d.release(ctx, o)
+	return fn(o.store)
 }
 
-func (d *Daemon) acquire(ctx context.Context) (*backup.Store, error) {
+func (d *Daemon) acquire(ctx context.Context) (*opened, error) {
+	d.opening.Lock()
+	defer d.opening.Unlock()
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.store != nil && d.uses >= reopenAfter && d.users == 0 {
-		_ = d.store.Close(ctx)
-		d.store = nil
-	}
-	if d.store == nil {
-		s, err := d.opt.Open(ctx, d.cfg)
-		if err != nil {
-			return nil, err
+	o, c := d.repo, d.cfg
+	if o != nil && (o.stale || o.uses >= reopenAfter) {
+		o.stale, d.repo = true, nil
+		if o.users == 0 {
+			d.mu.Unlock()
+			_ = o.store.Close(ctx)
+			d.mu.Lock()
 		}
-		d.store, d.uses = s, 0
+		o = nil
 	}
-	d.users++
-	d.uses++
-	return d.store, nil
-}
-
-func (d *Daemon) release() {
+	if o != nil {
+		o.users++
+		o.uses++
+		d.mu.Unlock()
+		return o, nil
+	}
+	d.mu.Unlock()
+	s, err := d.opt.Open(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	o = &opened{store: s, users: 1, uses: 1}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.users--
+	o.stale = d.cfg != c // replaced meanwhile
+	d.repo = o
+	return o, nil
+}
+
+func (d *Daemon) release(ctx context.Context, o *opened) {
+	d.mu.Lock()
+	o.users--
+	last := o.stale && o.users == 0 && d.repo != o
+	d.mu.Unlock()
+	if last {
+		_ = o.store.Close(context.WithoutCancel(ctx))
+	}
 }
 
 // Close releases the repository. Nothing may run any more.
 func (d *Daemon) Close(ctx context.Context) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.store == nil {
+	o := d.repo
+	d.repo = nil
+	d.mu.Unlock()
+	if o == nil {
 		return nil
 	}
-	s := d.store
-	d.store = nil
-	return s.Close(ctx)
+	return o.store.Close(ctx)
 }
 
 // Database finds a database of the configuration.
@@ -132,8 +165,26 @@ func Database(c *config.Config, name string) (*config.Database, error) {
 	return nil, fail.New(fail.NotFound, "it names "+join(names), "no database %q in %s", name, c.Path)
 }
 
+// Checked is what a look at the repository found.
+type Checked struct {
+	Databases  []backup.Health
+	Repository []backup.Finding // about all of it
+}
+
+// Level is the worst of all.
+func (c Checked) Level() backup.Level {
+	level := backup.OK
+	for _, h := range c.Databases {
+		level = max(level, h.Level)
+	}
+	for _, f := range c.Repository {
+		level = max(level, f.Level)
+	}
+	return level
+}
+
 // Check looks at the repository and compares it with what was promised: for all databases, or those named.
-func (d *Daemon) Check(ctx context.Context, names ...string) ([]backup.Health, error) {
+func (d *Daemon) Check(ctx context.Context, names ...string) (Checked, error) {
 	c := d.Config()
 	list := c.Databases
 	if len(names) > 0 {
@@ -141,7 +192,7 @@ func (d *Daemon) Check(ctx context.Context, names ...string) ([]backup.Health, e
 		for _, n := range names {
 			db, err := Database(c, n)
 			if err != nil {
-				return nil, err
+				return Checked{}, err
 			}
 			list = append(list, db)
 		}
@@ -152,14 +203,35 @@ func (d *Daemon) Check(ctx context.Context, names ...string) ([]backup.Health, e
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return Checked{}, err
 	}
-	now := time.Now()
-	all := make([]backup.Health, 0, len(list))
+	return assess(c, list, facts, time.Now()), nil
+}
+
+func assess(c *config.Config, list []*config.Database, facts backup.Facts, now time.Time) Checked {
+	done := Checked{Databases: make([]backup.Health, 0, len(list)), Repository: pruneFailed(facts)}
 	for _, db := range list {
-		all = append(all, backup.Assess(Promise(c, db, now), facts, now))
+		done.Databases = append(done.Databases, backup.Assess(Promise(c, db, now), facts, now))
 	}
-	return all, nil
+	if free, size := disk(c.Repository); nearlyFull(c, free, size) {
+		done.Repository = append(done.Repository, backup.Finding{Level: backup.Warning, Event: "disk",
+			Text: fmt.Sprintf("the repository's disk is nearly full: %d MB of %d MB are free where %s is", free>>20, size>>20, c.Repository),
+			Hint: "holdfast prune, a shorter retention, or a larger disk"})
+	}
+	return done
+}
+
+func nearlyFull(c *config.Config, free, size int64) bool {
+	return size > 0 && float64(free) < float64(size)*float64(c.DiskFree)/100
+}
+
+func pruneFailed(f backup.Facts) []backup.Finding {
+	for _, a := range f.Attempts {
+		if a.Work == backup.WorkPrune && !a.OK {
+			return []backup.Finding{{Level: backup.Warning, Event: "retention", Text: "old backups were not removed: " + a.Error, Hint: or(a.Hint, "holdfast prune --dry-run")}}
+		}
+	}
+	return nil
 }
 
 // Promise is what the configuration promises for a database.

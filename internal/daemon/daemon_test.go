@@ -36,6 +36,7 @@ func newReceiver(t *testing.T) *receiver {
 	r := &receiver{}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
+		w.Header().Set("Connection", "close") // in a bubble time stands still while a connection is open
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		r.got = append(r.got, req.Method+" "+req.URL.Path+" "+string(body))
@@ -144,7 +145,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	health, err := d.Check(t.Context())
-	if err != nil || len(health) != 1 || health[0].Level != backup.OK || health[0].Drilled.IsZero() || health[0].Newest.State != backup.Drilled {
+	if err != nil || len(health.Databases) != 1 || health.Databases[0].Level != backup.OK || health.Databases[0].Drilled.IsZero() || health.Databases[0].Newest.State != backup.Drilled {
 		t.Errorf("health %+v, %v", health, err)
 	}
 	for range 3 {
@@ -155,7 +156,7 @@ func TestRun(t *testing.T) {
 	if _, err := d.Run(t.Context(), "", backup.WorkPrune); err != nil {
 		t.Fatal(err)
 	}
-	if health, err = d.Check(t.Context(), "app"); err != nil || health[0].Copies != 3 { // the newest two, and the drilled one
+	if health, err = d.Check(t.Context(), "app"); err != nil || health.Databases[0].Copies != 3 { // the newest two, and the drilled one
 		t.Errorf("after prune: %+v, %v", health, err)
 	}
 	if _, err := d.Run(t.Context(), "nope", backup.WorkBackup); fail.KindOf(err) != fail.NotFound {
@@ -201,7 +202,7 @@ func TestAlarms(t *testing.T) {
 		t.Errorf("alarm %q", got)
 	}
 	health, err := d.Check(t.Context())
-	if err != nil || health[0].Level != backup.Critical {
+	if err != nil || health.Databases[0].Level != backup.Critical {
 		t.Errorf("check: %+v, %v", health, err)
 	}
 	if got := tell(d); len(got) != 0 {
@@ -328,7 +329,7 @@ func TestServe(t *testing.T) {
 	go func() { done <- d.Serve(ctx, nil) }()
 	for i := 0; ; i++ {
 		health, err := d.Check(ctx)
-		if err == nil && health[0].Newest != nil {
+		if err == nil && health.Databases[0].Newest != nil {
 			break
 		}
 		if i > 600 {
@@ -344,7 +345,7 @@ func TestServe(t *testing.T) {
 		t.Errorf("metrics file: %v\n%s", err, text)
 	}
 	health, err := d.Check(t.Context())
-	if err != nil || health[0].Copies != 1 {
+	if err != nil || health.Databases[0].Copies != 1 {
 		t.Errorf("%+v, %v", health, err)
 	}
 }

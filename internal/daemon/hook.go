@@ -3,6 +3,7 @@ package daemon
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -45,11 +46,11 @@ func (j *job) hook(ctx context.Context, h config.Hook, event string, b backup.Ba
 	out := &tail{most: hookOutput}
 	cmd.Stdout, cmd.Stderr = out, out
 	err := cmd.Run()
-	// What it left running in the background ends with it.
+	// What it left running in the background ends with it when it failed, or when it keeps the output to itself.
 	if cmd.Process != nil && err != nil {
 		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, exec.ErrWaitDelay) { // its own part was done, and well
 		return nil
 	}
 	if hctx.Err() != nil && ctx.Err() == nil {

@@ -19,6 +19,11 @@ import (
 // Run does one piece of work on one database: what Serve does when it is due, with hooks, heartbeats, the record in the
 // repository and the alarms. The error is what went wrong with the work; what is said of it elsewhere is only logged.
 func (d *Daemon) Run(ctx context.Context, name, work string) (backup.Attempt, error) {
+	return d.run(ctx, name, work, nil)
+}
+
+// run is Run, which asks needed once the work is this process's: somebody else may have done it just before.
+func (d *Daemon) run(ctx context.Context, name, work string, needed func(backup.Facts) bool) (backup.Attempt, error) {
 	c := d.Config()
 	var db *config.Database
 	if work != backup.WorkPrune {
@@ -31,9 +36,18 @@ func (d *Daemon) Run(ctx context.Context, name, work string) (backup.Attempt, er
 	err := d.with(ctx, func(s *backup.Store) error {
 		release, err := s.Claim(ctx, work+" of "+or(name, "the repository"))
 		if err != nil {
-			return err // somebody else is at it: nothing was tried
+			return err // somebody else is at it, or nothing can be written: nothing was tried
 		}
 		defer release()
+		if needed != nil {
+			facts, err := s.Facts(ctx)
+			if err != nil {
+				return err
+			}
+			if !needed(facts) {
+				return fail.New(fail.Locked, "", "%s of %s was done by somebody else just now", work, or(name, "the repository"))
+			}
+		}
 		a = backup.Attempt{Database: name, Work: work, Started: time.Now().UTC(), Version: d.opt.Version}
 		a.Host, _ = os.Hostname()
 		j := &job{daemon: d, cfg: c, db: db, store: s, attempt: &a}
@@ -49,6 +63,11 @@ func (d *Daemon) Run(ctx context.Context, name, work string) (backup.Attempt, er
 		defer cancel()
 		return errors.Join(err, s.Note(rctx, a))
 	})
+	if err != nil && a.Work == "" && work == backup.WorkBackup && fail.KindOf(err) != fail.Locked && fail.KindOf(err) != fail.Interrupted {
+		j := &job{daemon: d, cfg: c, db: db, attempt: &backup.Attempt{Started: time.Now()}}
+		j.failed(ctx, backup.Backup{}, err)
+		j.logged(j.heartbeat().end(ctx, uuid.NewString(), err.Error(), err, 0))
+	}
 	return a, err
 }
 
@@ -76,23 +95,30 @@ type job struct {
 }
 
 func (j *job) run(ctx context.Context, work string) error {
-	if j.db != nil {
-		var cancel context.CancelFunc
-		limit := j.db.Timeout.Or(24 * time.Hour)
-		ctx, cancel = context.WithTimeoutCause(ctx, limit, fail.New(fail.Unavailable, "raise timeout, or find out what is slow", "%s of %s took longer than %s", work, j.db.Name, limit))
-		defer cancel()
+	if work == backup.WorkBackup {
+		return j.backup(ctx)
 	}
-	err := j.do(ctx, work)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = context.Cause(ctx)
+	return j.limited(ctx, work, func(ctx context.Context) error { return j.do(ctx, work) })
+}
+
+// limited runs fn within the database's time limit.
+func (j *job) limited(ctx context.Context, work string, fn func(context.Context) error) error {
+	if j.db == nil {
+		return fn(ctx)
+	}
+	limit := j.db.Timeout.Or(24 * time.Hour)
+	late := fail.New(fail.Unavailable, "raise timeout, or find out what is slow", "%s of %s took longer than %s", work, j.db.Name, limit)
+	lctx, cancel := context.WithTimeoutCause(ctx, limit, late)
+	defer cancel()
+	err := fn(lctx)
+	if err != nil && ctx.Err() == nil && errors.Is(lctx.Err(), context.DeadlineExceeded) {
+		return late
 	}
 	return err
 }
 
 func (j *job) do(ctx context.Context, work string) error {
 	switch work {
-	case backup.WorkBackup:
-		return j.backup(ctx)
 	case backup.WorkVerify:
 		return j.verify(ctx)
 	case backup.WorkDrill:
@@ -107,31 +133,35 @@ func (j *job) do(ctx context.Context, work string) error {
 func (j *job) backup(ctx context.Context) error {
 	beat, id := j.heartbeat(), uuid.NewString()
 	j.logged(beat.start(ctx, id))
-	b, err := j.hooked(ctx)
+	var b backup.Backup
+	err := j.limited(ctx, backup.WorkBackup, func(ctx context.Context) (err error) {
+		b, err = j.hooked(ctx)
+		return err
+	})
+	if fail.KindOf(err) == fail.Interrupted {
+		return err
+	}
 	text := ""
 	if err != nil {
 		text = err.Error()
+		j.failed(ctx, b, err)
 	} else {
 		j.attempt.Backup = b.ID
 		text = fmt.Sprintf("backup %s: %d rows in %d tables, %d bytes, %d new, in %.1f s", b.ID.Short(), b.Rows, b.Tables, b.Size, b.NewBytes, b.Seconds)
 	}
-	tell := context.WithoutCancel(ctx) // also that we were stopped
-	took := time.Since(j.attempt.Started)
-	if fail.KindOf(err) != fail.Interrupted {
-		j.logged(beat.end(tell, id, text, err, took))
-	}
+	j.logged(beat.end(context.WithoutCancel(ctx), id, text, err, time.Since(j.attempt.Started)))
 	return err
 }
 
-// hooked runs the hooks around a backup.
+// failed runs the hooks for a failure: after its time limit too, which may be what failed.
+func (j *job) failed(ctx context.Context, b backup.Backup, err error) {
+	for _, h := range j.db.Hooks.OnFailure {
+		j.logged(j.hook(ctx, h, "failure", b, err))
+	}
+}
+
+// hooked makes the backup and its exports, between the hooks.
 func (j *job) hooked(ctx context.Context) (b backup.Backup, err error) {
-	defer func() {
-		if err != nil && ctx.Err() == nil {
-			for _, h := range j.db.Hooks.OnFailure {
-				j.logged(j.hook(ctx, h, "failure", b, err))
-			}
-		}
-	}()
 	for _, h := range j.db.Hooks.Before {
 		if err := j.hook(ctx, h, "before", b, nil); err != nil {
 			if h.IfFails != config.Warn {
@@ -208,7 +238,7 @@ func (j *job) drill(ctx context.Context) error {
 	if err != nil {
 		return fail.Op(err, "drill %s", j.db.Name)
 	}
-	scratch, err := j.daemon.opt.Engines.Scratch(ctx, detail, j.db)
+	scratch, err := j.daemon.opt.Engines.Scratch(ctx, j.store, detail, j.db)
 	if err != nil {
 		return fail.Op(err, "drill %s", j.db.Name)
 	}
@@ -223,12 +253,24 @@ func (j *job) drill(ctx context.Context) error {
 // prune applies each database's policy. Backups of databases that the configuration does not name are kept.
 func (j *job) prune(ctx context.Context) error {
 	done, err := j.store.Prune(ctx, Policies(j.cfg), backup.PruneOptions{})
+	if err != nil {
+		return err
+	}
+	refused := map[string]int{}
+	why := ""
 	for _, x := range done.Decisions {
-		if !x.Keep && err == nil {
+		switch {
+		case x.Refused:
+			refused[x.Backup.Name]++
+			why = x.Reason
+		case !x.Keep:
 			j.daemon.opt.Log.Info("removed", "backup", x.Backup.ID.Short(), "database", x.Backup.Name, "why", x.Reason)
 		}
 	}
-	return err
+	if len(refused) > 0 {
+		return fail.New(fail.Incomplete, "mend what fails; holdfast prune --dry-run says what waits for it", "old backups of %s stay for now: %s", join(sortedNames(refused)), why)
+	}
+	return nil
 }
 
 func (j *job) logged(err error) {

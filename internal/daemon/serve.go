@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -33,6 +34,9 @@ func (d *Daemon) Serve(ctx context.Context, reload <-chan *config.Config) error 
 		return err
 	}
 	defer stopHTTP()
+	d.mu.Lock()
+	d.began = time.Now()
+	d.mu.Unlock()
 	notifySystemd(sd.SdNotifyReady)
 	defer notifySystemd(sd.SdNotifyStopping)
 	var jobs sync.WaitGroup
@@ -47,6 +51,9 @@ func (d *Daemon) Serve(ctx context.Context, reload <-chan *config.Config) error 
 			d.opt.Log.Info("stopping")
 			return nil
 		case c := <-reload:
+			if was := d.Config().Listen; was != c.Listen {
+				d.opt.Log.Warn("listen is changed by a restart alone", "is", was, "will be", c.Listen)
+			}
 			if err := d.Replace(ctx, c); err != nil {
 				d.opt.Log.Error("the new configuration: "+err.Error(), "file", c.Path)
 			} else {
@@ -80,6 +87,12 @@ func (d *Daemon) look(ctx context.Context, jobs *sync.WaitGroup, ended chan<- st
 		next = at
 	}
 	for _, t := range due {
+		if until := d.heldUntil(t); until.After(now) {
+			if until.Before(next) {
+				next = until
+			}
+			continue
+		}
 		if !d.begin(t, c.Jobs) {
 			continue
 		}
@@ -95,6 +108,12 @@ func (d *Daemon) look(ctx context.Context, jobs *sync.WaitGroup, ended chan<- st
 		})
 	}
 	d.status(c, next)
+	d.mu.Lock()
+	idle := len(d.running) == 0
+	d.mu.Unlock()
+	if idle { // what a backup or an opened repository took is not needed for hours
+		debug.FreeOSMemory()
+	}
 	return next
 }
 
@@ -210,19 +229,58 @@ func (d *Daemon) end(t Task) {
 	delete(d.running, t.Database)
 }
 
+// A hold keeps work from being begun again at once. The repository tells what was tried; this is for when it does not: because
+// somebody else is at it and not done, or because what was tried could not be recorded, as on a full disk.
+type hold struct {
+	until time.Time
+	pause time.Duration
+}
+
+func (d *Daemon) heldUntil(t Task) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.held[t.Work+" "+t.Database].until
+}
+
+// hold puts work off, longer each time that it fails.
+func (d *Daemon) hold(t Task, failed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := t.Work + " " + t.Database
+	h := d.held[key]
+	h.pause = max(h.pause, retryFirst)
+	h.until = time.Now().Add(h.pause)
+	if failed {
+		h.pause = min(2*h.pause, retryMost)
+	}
+	d.held[key] = h
+}
+
+func (d *Daemon) unhold(t Task) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.held, t.Work+" "+t.Database)
+}
+
 // work runs a task and logs what became of it.
 func (d *Daemon) work(ctx context.Context, t Task) {
 	log := d.opt.Log.With("work", t.Work, "database", or(t.Database, "all"))
 	log.Info("begin", "due", t.At.Local().Format(time.DateTime))
-	a, err := d.Run(ctx, t.Database, t.Work)
+	a, err := d.run(ctx, t.Database, t.Work, func(f backup.Facts) bool {
+		due, _ := Due(d.Config(), f, time.Now())
+		return slices.ContainsFunc(due, func(o Task) bool { return o.Database == t.Database && o.Work == t.Work })
+	})
 	switch {
 	case err == nil:
+		d.unhold(t)
 		log.Info("done", "seconds", a.Seconds, "backup", a.Backup.Short())
 	case fail.KindOf(err) == fail.Interrupted:
 		log.Info("stopped")
 	case fail.KindOf(err) == fail.Locked && a.Work == "":
+		d.hold(t, false)
 		log.Info("left to somebody else", "who", err.Error())
 	default:
+		d.hold(t, true)
 		log.Error(err.Error(), "hint", fail.HintOf(err))
 	}
 }

@@ -3,7 +3,6 @@ package daemon
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,34 +17,29 @@ import (
 // tell looks at the repository, brings the metrics up to date and sends the alarms that are new, over, or to be
 // repeated. The error says that the repository can't be read, which was told too.
 func (d *Daemon) tell(ctx context.Context) (backup.Facts, error) {
-	c, now := d.Config(), time.Now()
-	var facts backup.Facts
+	d.telling.Lock()
+	defer d.telling.Unlock()
+	c := d.Config()
+	var v sight
 	err := d.with(ctx, func(s *backup.Store) (err error) {
-		if facts, err = s.Facts(ctx); err != nil {
-			return err
-		}
-		return d.recall(ctx, s)
+		v, err = d.see(ctx, c, s)
+		return err
 	})
-	if fail.KindOf(err) == fail.Interrupted {
-		return facts, err
+	if fail.KindOf(err) == fail.Interrupted || ctx.Err() != nil {
+		return v.facts, err
 	}
-	state := metrics.State{Reachable: err == nil}
-	var wrong []notify.Condition
-	if err != nil {
-		wrong = append(wrong, unreachable(c, err))
+	state := v.state
+	state.DiskFree, state.DiskSize = disk(c.Repository)
+	if err == nil {
+		d.send(ctx, c, v.wrong)
 	} else {
-		for _, db := range c.Databases {
-			h := backup.Assess(Promise(c, db, now), facts, now)
-			state.Health = append(state.Health, h)
-			wrong = append(wrong, conditions(h)...)
+		wrong := []notify.Condition{unreachable(c, err)}
+		if nearlyFull(c, state.DiskFree, state.DiskSize) {
+			wrong = append(wrong, whole(backup.Finding{Event: "disk", Text: "the repository's disk is nearly full"}))
 		}
-		wrong = append(wrong, pruneFailed(facts)...)
+		open, orders := d.step(c, wrong, false)
+		d.deliver(ctx, c, open, orders)
 	}
-	if state.DiskFree, state.DiskSize = disk(c.Repository); state.DiskSize > 0 && float64(state.DiskFree) < float64(state.DiskSize)*float64(c.DiskFree)/100 {
-		wrong = append(wrong, notify.Condition{Key: "/disk", Event: string(config.Disk), Title: "holdfast: the repository's disk is nearly full",
-			Body: fmt.Sprintf("%d MB of %d MB are free where %s is.\nNext step: holdfast prune, a shorter retention, or a larger disk.", state.DiskFree>>20, state.DiskSize>>20, c.Repository)})
-	}
-	d.send(ctx, c, now, wrong)
 	d.mu.Lock()
 	d.seen, d.well, state.Unsent = time.Now(), err, d.unsent
 	d.mu.Unlock()
@@ -55,7 +49,71 @@ func (d *Daemon) tell(ctx context.Context) (backup.Facts, error) {
 			d.opt.Log.Error(merr.Error())
 		}
 	}
-	return facts, err
+	return v.facts, err
+}
+
+// sight is what a look at the repository showed.
+type sight struct {
+	facts backup.Facts
+	state metrics.State
+	wrong []notify.Condition
+}
+
+// see looks at the repository, and reads what was told.
+func (d *Daemon) see(ctx context.Context, c *config.Config, s *backup.Store) (v sight, err error) {
+	if v.facts, err = s.Facts(ctx); err != nil {
+		return v, err
+	}
+	if err := d.recall(ctx, s); err != nil {
+		return v, err
+	}
+	now := time.Now()
+	done := assess(c, c.Databases, v.facts, now)
+	v.state = metrics.State{Reachable: true, Health: done.Databases, StoreBytes: d.measure(ctx, s, v.facts)}
+	for _, h := range done.Databases {
+		if !d.beginning(h, now) {
+			v.wrong = append(v.wrong, conditions(h)...)
+		}
+	}
+	for _, f := range done.Repository {
+		v.wrong = append(v.wrong, whole(f))
+	}
+	return v, nil
+}
+
+// firstTime is how long Serve has for the first backups before it says that there are none.
+const firstTime = 15 * time.Minute
+
+// beginning reports whether a database has no backup only because Serve has yet to make its first.
+func (d *Daemon) beginning(h backup.Health, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return h.Newest == nil && len(h.Attempts) == 0 && !d.began.IsZero() && (d.running[h.Database] || now.Sub(d.began) < firstTime)
+}
+
+// measured is the size of the repository when it held so many backups, the newest of which was last.
+type measured struct {
+	count int
+	last  string
+	bytes int64
+}
+
+// measure returns the size of the repository. It lists all files, so that it is done only when backups came or went.
+func (d *Daemon) measure(ctx context.Context, s *backup.Store, f backup.Facts) int64 {
+	d.mu.Lock()
+	m := d.size
+	d.mu.Unlock()
+	if len(f.Backups) == 0 || m.count == len(f.Backups) && m.last == string(f.Backups[0].ID) {
+		return m.bytes
+	}
+	bytes, err := s.Size(ctx)
+	if err != nil {
+		return m.bytes
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.size = measured{len(f.Backups), string(f.Backups[0].ID), bytes}
+	return bytes
 }
 
 func unreachable(c *config.Config, err error) notify.Condition {
@@ -63,20 +121,20 @@ func unreachable(c *config.Config, err error) notify.Condition {
 		Body: fmt.Sprintf("%v\nNo database is backed up meanwhile.\nNext step: %s", err, or(fail.HintOf(err), "holdfast list, on the machine that serves "+c.Path))}
 }
 
-func pruneFailed(f backup.Facts) []notify.Condition {
-	for _, a := range f.Attempts {
-		if a.Work == backup.WorkPrune && !a.OK {
-			return []notify.Condition{{Key: "/prune", Event: string(config.Retention), Title: "holdfast: old backups can't be removed",
-				Body: a.Error + "\nNext step: " + or(a.Hint, "holdfast prune --dry-run")}}
-		}
+// whole is the condition of a finding about the whole repository.
+func whole(f backup.Finding) notify.Condition {
+	c := notify.Condition{Key: "/" + f.Event, Event: string(eventOf[f.Event]), Title: "holdfast: " + headline(f.Text), Body: f.Text}
+	if f.Hint != "" {
+		c.Body += "\nNext step: " + f.Hint
 	}
-	return nil
+	return c
 }
 
 // eventOf translates findings to the events of the configuration.
 var eventOf = map[string]config.Event{
 	"failed": config.Failed, "late": config.Late, "clock": config.Late, "verify": config.Unverified, "drill": config.Undrilled,
 	"size": config.Suspicious, "copies": config.Retention, "retention": config.Retention,
+	"disk": config.Disk,
 }
 
 // conditions are what is wrong with one database: one for each event, with all findings of it.
@@ -115,60 +173,125 @@ func lastGood(h backup.Health) string {
 	return fmt.Sprintf("The newest good backup is %s of %s.", h.Newest.ID.Short(), h.Newest.Started.Local().Format(time.DateTime))
 }
 
-// recall reads what others were told, once.
+// recall reads what was told, by this process or another. What this one could not write down counts beside it.
 func (d *Daemon) recall(ctx context.Context, s *backup.Store) error {
-	d.mu.Lock()
-	loaded := d.loaded
-	d.mu.Unlock()
-	if loaded {
-		return nil
-	}
 	var known []notify.Alarm
 	if err := s.Recall(ctx, alarmsName, &known); err != nil {
 		return err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.loaded = true
-	for _, a := range known {
-		if !slices.ContainsFunc(d.alarms, func(o notify.Alarm) bool { return o.Key == a.Key }) {
-			d.alarms = append(d.alarms, a)
+	if d.unsaved {
+		for _, a := range known {
+			if !slices.ContainsFunc(d.alarms, func(o notify.Alarm) bool { return o.Key == a.Key }) {
+				d.alarms = append(d.alarms, a)
+			}
 		}
+		return nil
 	}
+	d.alarms = known
 	return nil
 }
 
-// alarmsName is the memory in the repository that holds the open alarms.
+// alarmsName is the memory in the repository that holds the open alarms, and the name of the claim on sending them.
 const alarmsName = "alarms"
 
-// send tells the places what is to be told, and remembers it.
-func (d *Daemon) send(ctx context.Context, c *config.Config, now time.Time, wrong []notify.Condition) {
+// step says what is open and what is to be sent when something is wrong.
+func (d *Daemon) step(c *config.Config, wrong []notify.Condition, reachable bool) ([]notify.Alarm, []notify.Order) {
 	d.mu.Lock()
-	before := slices.Clone(d.alarms)
+	mine, others := split(c, d.alarms, reachable)
 	d.mu.Unlock()
-	open, orders := notify.Step(now, before, wrong, c.RemindEvery.Std())
+	open, orders := notify.Step(time.Now(), mine, wrong, c.RemindEvery.Std())
+	return append(open, others...), orders
+}
+
+// send tells the places what is to be told, and remembers it. Of several processes on one repository one does, and
+// looks again before that: another one may just have told it, or ended it.
+func (d *Daemon) send(ctx context.Context, c *config.Config, wrong []notify.Condition) {
+	d.mu.Lock()
+	before, unsaved := d.alarms, d.unsaved
+	d.unsent = 0
+	d.mu.Unlock()
+	open, orders := d.step(c, wrong, true)
+	if len(orders) == 0 && sameKeys(before, open) && !unsaved {
+		return
+	}
+	err := d.with(ctx, func(s *backup.Store) error {
+		release, err := s.Claim(ctx, alarmsName)
+		if fail.KindOf(err) == fail.Locked {
+			return nil // somebody else is telling; the next look shows what
+		}
+		if err == nil { // on a full disk, say, there is no claim: better told twice than never
+			defer release()
+			if v, err := d.see(ctx, c, s); err == nil {
+				open, orders = d.step(c, v.wrong, true)
+			}
+		}
+		open = d.deliver(ctx, c, open, orders)
+		err = s.Remember(ctx, alarmsName, open)
+		d.mu.Lock()
+		d.unsaved = err != nil
+		d.mu.Unlock()
+		return err
+	})
+	if err != nil && fail.KindOf(err) != fail.Interrupted {
+		d.opt.Log.Warn("remember the alarms: " + err.Error()) // they would be sent again after a restart
+	}
+}
+
+// split takes the alarms apart that are about other configurations' databases: what becomes of them is not seen here. While the
+// repository can't be read nothing is seen of any database.
+func split(c *config.Config, all []notify.Alarm, reachable bool) (mine, others []notify.Alarm) {
+	for _, a := range all {
+		name, _, _ := strings.Cut(a.Key, "/")
+		_, err := Database(c, name)
+		if a.Key == "/repository" || a.Key == "/disk" || reachable && (name == "" || err == nil) {
+			mine = append(mine, a)
+		} else {
+			others = append(others, a)
+		}
+	}
+	return mine, others
+}
+
+func sameKeys(a, b []notify.Alarm) bool {
+	keys := func(list []notify.Alarm) (k []string) {
+		for _, a := range list {
+			k = append(k, a.Key)
+		}
+		slices.Sort(k)
+		return k
+	}
+	return slices.Equal(keys(a), keys(b))
+}
+
+// deliver sends orders, and returns and keeps the alarms after that. A place that does not take one is not tried again in this
+// round: one that hangs must not keep the others, and everything else, waiting for as many times as there are alarms.
+func (d *Daemon) deliver(ctx context.Context, c *config.Config, open []notify.Alarm, orders []notify.Order) []notify.Alarm {
+	down := map[string]bool{}
 	unsent := 0
 	for _, o := range orders {
 		var unreached []string
-		for name, err := range notify.Broadcast(ctx, places(c, o), o.Message) {
-			d.opt.Log.Error("an alarm was not delivered: "+err.Error(), "place", name, "alarm", o.Title)
-			d.metrics.NotDelivered()
-			unreached = append(unreached, name)
+		for _, p := range places(c, o) {
+			if !down[p.Name] {
+				err := p.Send(ctx, o.Message)
+				if err == nil {
+					continue
+				}
+				down[p.Name] = true
+				d.opt.Log.Error("an alarm was not delivered: "+err.Error(), "place", p.Name, "alarm", o.Title)
+				d.metrics.NotDelivered()
+			}
+			unreached = append(unreached, p.Name)
 		}
-		slices.Sort(unreached)
 		unsent += len(unreached)
-		open = notify.Done(now, open, o, unreached)
+		open = notify.Done(time.Now(), open, o, unreached)
 		d.opt.Log.Warn("alarm: "+o.Title, "event", o.Event)
 	}
 	d.mu.Lock()
-	d.alarms, d.unsent = open, unsent
-	d.mu.Unlock()
-	if !reflect.DeepEqual(before, open) {
-		err := d.with(ctx, func(s *backup.Store) error { return s.Remember(ctx, alarmsName, open) })
-		if err != nil && fail.KindOf(err) != fail.Interrupted {
-			d.opt.Log.Warn("remember the alarms: " + err.Error()) // they would be sent again after a restart
-		}
-	}
+	defer d.mu.Unlock()
+	d.alarms, d.unsent, d.unsaved = open, unsent, true
+	return open
 }
 
 // places are those that an order goes to.

@@ -2,11 +2,13 @@ package metrics
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -104,5 +106,40 @@ func TestServeAndFile(t *testing.T) {
 	}
 	if err := m.WriteFile(filepath.Join(t.TempDir(), "no", "such", "x.prom")); err == nil {
 		t.Error("no error for a folder that is not there")
+	}
+}
+
+// The rules and the dashboard in docs/ speak of metrics that there are, and the alerts are raised when they should be.
+func TestDocs(t *testing.T) {
+	m := New("1.2")
+	m.Ran("shop", "backup", true)
+	m.Set(sample())
+	text, err := m.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"prometheus-alerts.yaml", "grafana-dashboard.json"} {
+		doc, err := os.ReadFile(filepath.Join("../../docs", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := regexp.MustCompile(`holdfast_[a-z_]+`).FindAllString(string(doc), -1)
+		if len(names) < 8 {
+			t.Errorf("%s names %d metrics", file, len(names))
+		}
+		for _, name := range names {
+			if !strings.Contains(string(text), "# TYPE "+name+" ") {
+				t.Errorf("%s: there is no metric %s", file, name)
+			}
+		}
+		if strings.HasSuffix(file, ".json") && !json.Valid(doc) {
+			t.Errorf("%s is no JSON", file)
+		}
+	}
+	promtool := servers.Program(t, "promtool")
+	for _, args := range [][]string{{"check", "rules", "../../docs/prometheus-alerts.yaml"}, {"test", "rules", "testdata/alerts_test.yaml"}} {
+		if out, err := exec.Command(promtool, args...).CombinedOutput(); err != nil {
+			t.Errorf("promtool %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
 	}
 }
