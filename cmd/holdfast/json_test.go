@@ -80,6 +80,8 @@ func jsonObjects() map[reflect.Type]string {
 		reflect.TypeFor[rows.Index](): "index", reflect.TypeFor[rows.ForeignKey](): "foreign_key", reflect.TypeFor[rows.Sequence](): "sequence",
 		reflect.TypeFor[rows.Pair](): "pair", reflect.TypeFor[image.Info](): "image", reflect.TypeFor[image.TableCount](): "table_count",
 		reflect.TypeFor[image.File](): "file", reflect.TypeFor[backup.Comparison](): "comparison", reflect.TypeFor[wire.Copied](): "copy",
+		reflect.TypeFor[backup.DrillResult](): "drill", reflect.TypeFor[backup.Expected](): "expected", reflect.TypeFor[checkResult](): "status", reflect.TypeFor[backup.Health](): "health",
+		reflect.TypeFor[backup.Finding](): "finding", reflect.TypeFor[backup.Attempt](): "attempt", reflect.TypeFor[backup.Pin](): "pin",
 		reflect.TypeFor[dumpResult](): "dump", reflect.TypeFor[fixture.Loaded](): "load", reflect.TypeFor[fixture.LoadedModel](): "loaded_model",
 		reflect.TypeFor[fixture.LoadedM2M](): "loaded_field", reflect.TypeFor[wire.LoadedSQL](): "load_sql", reflect.TypeFor[rows.TableRows](): "table_rows",
 		reflect.TypeFor[models.Decision](): "inspect", reflect.TypeFor[models.FieldDecision](): "inspect_field",
@@ -96,7 +98,7 @@ func jsonType(t *testing.T, typ reflect.Type) string {
 	switch {
 	case typ == reflect.TypeFor[time.Time]():
 		return "time"
-	case typ.Implements(reflect.TypeFor[encoding.TextMarshaler]()):
+	case typ.Implements(reflect.TypeFor[encoding.TextMarshaler]()): // also a number with a text form, such as a level
 		return "string"
 	}
 	switch typ.Kind() {
@@ -327,6 +329,14 @@ func (r jsonRun) touch(t *testing.T, name string) string {
 }
 
 // Every line that a command prints is one object with the documented fields, whatever it says.
+// proof runs the commands that prove and keep a backup.
+func (r jsonRun) proof(t *testing.T) {
+	r.run(t, 0, 1, "drill", "drill", "latest:portable", "--expect", "select count(*) > 0 from t")
+	r.run(t, 8, 1, "drill", "drill", "latest:portable", "--expect", "select count(*) < 0 from t")
+	r.run(t, 0, 1, "pin", "pin", "latest:portable", "--until", "2999-12-31", "--reason", "the end of the year")
+	r.run(t, 0, 1, "pin", "unpin", "latest:portable")
+}
+
 func TestJSONOutput(t *testing.T) {
 	doc := readJSONDoc(t)
 	t.Run("sqlite", func(t *testing.T) {
@@ -338,6 +348,7 @@ func TestJSONOutput(t *testing.T) {
 		}
 		r.every(t, db, db+".restored")
 		r.portable(t, db, "sqlite:"+db+".loaded")
+		r.proof(t)
 		r.run(t, 0, 1, "demo", "demo", filepath.Join(t.TempDir(), "demo"))
 		r.damaged(t)
 	})

@@ -77,7 +77,7 @@ func newUnpin(a *app) *cobra.Command {
 					return err
 				}
 				if a.json {
-					return a.object(map[string]any{"backup": b.ID})
+					return a.object(backup.Pin{Backup: b.ID})
 				}
 				_, err = fmt.Fprintf(a.stdout, "%s of %s is no longer pinned.\n", b.ID.Short(), plain(b.Name))
 				return err

@@ -17,7 +17,7 @@ type Pin struct {
 	Backup repo.ID   `json:"backup"`
 	Until  time.Time `json:"until,omitzero"` // zero: for ever
 	Reason string    `json:"reason,omitempty"`
-	Set    time.Time `json:"set"`
+	Set    time.Time `json:"set,omitzero"`
 }
 
 // Pin keeps backup b until a time, or for ever when it is zero. It replaces an earlier pin.
