@@ -325,6 +325,11 @@ func (a *app) dump(ctx context.Context, view rows.View, f dumpFlags) error {
 	if err != nil {
 		return err
 	}
+	p := a.newProgress()
+	defer p.stop()
+	if f.out != "-" { // a dump on a terminal is its own progress
+		f.observe(p, view.Schema())
+	}
 	origin := view.Schema().Origin
 	r := dumpResult{Database: f.name, Format: f.format, TakenAt: origin.TakenAt}
 	var done *wire.Dumped
@@ -346,6 +351,7 @@ func (a *app) dump(ctx context.Context, view rows.View, f dumpFlags) error {
 	if err != nil {
 		return fail.Op(err, "dump %s", plain(f.name))
 	}
+	p.stop()
 	r.Tables, r.Rows, r.Seconds = done.Tables, done.Rows, time.Since(start).Round(time.Millisecond).Seconds()
 	for _, n := range done.Notes {
 		a.warn(n)
@@ -367,6 +373,21 @@ func (a *app) dump(ctx context.Context, view rows.View, f dumpFlags) error {
 	}
 	_, err = fmt.Fprintf(out, "%s  %s  %s in %s, %s in %s\n", plain(r.File), plain(f.name), plural(r.Rows, "row"), plural(int64(r.Tables), what), bytesText(r.Size), secondsText(r.Seconds))
 	return err
+}
+
+// observe shows how the dump goes on.
+func (f *dumpFlags) observe(p *progress, s *rows.Schema) {
+	var n, bytes int64
+	for _, t := range s.Tables {
+		n += t.EstRows
+		bytes += t.EstBytes
+	}
+	if f.opt.Format != wire.SQL {
+		f.opt.Fixture.Observer = p.counter(plain(f.name), n)
+	} else if o := p.observer(); o.Begin != nil {
+		o.Begin(plain(f.name), bytes)
+		f.opt.SQL.Observer = o.Update
+	}
 }
 
 // dumpTo writes a dump, wrapped, and returns the number of bytes that came out.

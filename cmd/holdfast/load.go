@@ -144,7 +144,11 @@ func (a *app) load(ctx context.Context, name string, f loadFlags) error {
 	}
 	f.opt.Fixture.NaturalKeys = f.opt.Models.NaturalKeys
 	f.opt.Fixture.Warn = a.warn
+	p := a.newProgress()
+	defer p.stop()
+	f.opt.Fixture.Observer = func(u wire.LoadUpdate) { p.count(u.Step, u.Rows, u.Total) }
 	done, err := wire.Load(ctx, r, f.to, f.opt)
+	p.stop()
 	if err != nil {
 		return fail.Op(err, "load %s into %s", loadName(name), shortName(f.to))
 	}

@@ -99,6 +99,41 @@ func (p *progress) stage(name string, done, total int) {
 	bar.SetCurrent(int64(done))
 }
 
+// count shows one bar that counts rows: done of about total, 0 when nobody knows.
+func (p *progress) count(name string, done, total int64) {
+	if p.bars == nil {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	bar := p.stages[name]
+	if bar == nil {
+		bar = p.bars.AddBar(total, mpb.PrependDecorators(decor.Name(name, decor.WCSyncSpaceR), decor.CountersNoUnit("%d / %d rows", decor.WCSyncSpace)),
+			mpb.AppendDecorators(decor.Percentage(decor.WC{W: 5}), decor.AverageETA(decor.ET_STYLE_GO)))
+		p.stages[name] = bar
+	}
+	bar.SetTotal(max(total, done+1), false) // totals are estimates; a full bar ends
+	bar.SetCurrent(done)
+}
+
+// counter returns an observer of rows by label, which adds up to about total.
+func (p *progress) counter(name string, total int64) func(label string, rows int64) {
+	if p.bars == nil {
+		return nil
+	}
+	var sum int64
+	var mu sync.Mutex
+	seen := map[string]int64{}
+	return func(label string, rows int64) {
+		mu.Lock()
+		sum += rows - seen[label]
+		seen[label] = rows
+		n := sum
+		mu.Unlock()
+		p.count(name, n, total)
+	}
+}
+
 // stop takes the bars of tables away and leaves the screen to others. It may be called twice.
 func (p *progress) stop() {
 	if p.bars == nil {

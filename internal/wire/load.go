@@ -18,6 +18,9 @@ import (
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
+// LoadUpdate is news of a running Load of a fixture.
+type LoadUpdate = fixture.LoadUpdate
+
 // LoadOptions tune a Load.
 type LoadOptions struct {
 	Fixture       fixture.LoadOptions
