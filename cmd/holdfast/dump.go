@@ -121,7 +121,7 @@ func newDump(a *app) *cobra.Command {
 		Use:   "dump [DATABASE]",
 		Short: "Write a database to a portable file: Django fixture or SQL",
 		Long: `Writes a database, as it is at one instant, to a file that other programs read: a fixture for Django's loaddata
-and holdfast load, or SQL for psql or sqlite3. Without -o the file goes to backups/backup_DATE_TIME.EXT, mode 0600, and a sidecar
+and holdfast load, or SQL for psql, sqlite3 or mariadb. Without -o the file goes to backups/backup_DATE_TIME.EXT, mode 0600, and a sidecar
 .meta beside it says what it holds. No repository is needed. An existing file is never overwritten.
 
 Models and fields are found out from the database itself; holdfast inspect DATABASE --models shows how. Where that is not

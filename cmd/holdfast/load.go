@@ -46,13 +46,14 @@ func newLoad(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "load FILE --to DATABASE",
 		Short: "Load a portable file into a database",
-		Long: `Loads a fixture (of holdfast dump, of Django's dumpdata, json or jsonl) or SQL (of holdfast dump, pg_dump, sqlite3 .dump) into
+		Long: `Loads a fixture (of holdfast dump, of Django's dumpdata, json or jsonl) or SQL (of holdfast dump, pg_dump, sqlite3 .dump, mysqldump) into
 a database, compressed or encrypted as it may be; - is stdin. FILE may be a folder of dumps: then its newest good one; of one
 with several databases FOLDER/latest:DATABASE.
 
 A fixture needs tables that exist (manage.py migrate). It goes in as one transaction: rows whose key is there are changed, others
 are inserted, and none is deleted unless --flush empties the tables of the fixture's models first. Content types and permissions
-are matched by name, so that their ids may differ. Foreign keys are checked at the end; on any error the database is as it was.`,
+are matched by name, so that their ids may differ. Foreign keys are checked at the end; on any error the database is as it was.
+SQL is one transaction too, but for MySQL and MariaDB, which commit at each definition: load such a file into a new database.`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, list []string) error { return a.load(cmd.Context(), list[0], f) },
 	}

@@ -13,7 +13,8 @@ import (
 // A Dialect says whose SQL it is.
 type Dialect uint8
 
-// The dialects. PostgreSQL's standard_conforming_strings is on, as pg_dump sets it; MySQL's SQL mode is the default one.
+// The dialects. PostgreSQL's standard_conforming_strings is on, as pg_dump sets it; MySQL's SQL mode is the default one, until
+// [Reader.SetMode] says otherwise.
 const (
 	PostgreSQL Dialect = iota
 	SQLite
@@ -179,6 +180,8 @@ type lexer struct {
 	final     bool   // nothing follows src
 	delimiter string // MySQL's, when it is not the semicolon
 	inside    bool   // of MySQL's /*! … */
+	plain     bool   // MySQL's NO_BACKSLASH_ESCAPES
+	ansi      bool   // MySQL's ANSI_QUOTES
 }
 
 // next passes the next token. Unless it is whole, pos stays where it was.
@@ -226,9 +229,9 @@ func (l *lexer) token(c byte) (kind TokenKind, ok bool) {
 	case isIdentStart(c):
 		return l.word()
 	case c == '\'':
-		return String, l.quoted('\'', l.dialect == MySQL)
-	case c == '"' && l.dialect == MySQL:
-		return String, l.quoted('"', true)
+		return String, l.quoted('\'', l.dialect == MySQL && !l.plain)
+	case c == '"' && l.dialect == MySQL && !l.ansi:
+		return String, l.quoted('"', !l.plain)
 	case c == '"', c == '`' && l.dialect != PostgreSQL:
 		return Quoted, l.quoted(c, false)
 	case c == '[' && l.dialect == SQLite:

@@ -63,6 +63,13 @@ func NewReader(r io.Reader, d Dialect) *Reader {
 // Line returns the line where the next piece begins.
 func (r *Reader) Line() int { return r.line }
 
+// SetMode says under which of MySQL's SQL modes the script goes on.
+func (r *Reader) SetMode(mode string) {
+	mode = strings.ToUpper(mode)
+	r.lex.plain = strings.Contains(mode, "NO_BACKSLASH_ESCAPES")
+	r.lex.ansi = strings.Contains(mode, "ANSI") || strings.Contains(mode, "ORACLE") // the latter means the former as well
+}
+
 // Next returns the next piece, and io.EOF behind the last. Rows of a COPY that nobody read are skipped.
 //
 // \restrict and \unrestrict are understood as psql does: between them, no other client command can be smuggled in. Every

@@ -225,3 +225,25 @@ func BenchmarkReader(b *testing.B) {
 		})
 	}
 }
+
+func TestReader_SetMode(t *testing.T) {
+	for _, tt := range []struct{ mode, src, want string }{
+		{"", `SELECT 'a\'; b';SELECT 1;`, `SELECT 'a\'; b';`},
+		{"", `SELECT "a\"; b";SELECT 1;`, `SELECT "a\"; b";`},
+		{"STRICT_ALL_TABLES,NO_BACKSLASH_ESCAPES", `SELECT 'a\';SELECT 'b';`, `SELECT 'a\';`},
+		{"NO_BACKSLASH_ESCAPES", `SELECT "a\";SELECT "b";`, `SELECT "a\";`},
+		{"ansi_quotes", `SELECT "a\";SELECT "b";`, `SELECT "a\";`},
+		{"ansi_quotes", `SELECT 'a\'; b';SELECT 1;`, `SELECT 'a\'; b';`},
+	} {
+		t.Run(tt.mode, func(t *testing.T) {
+			r := NewReader(strings.NewReader("SET x;"+tt.src), MySQL)
+			if _, err := r.Next(); err != nil {
+				t.Fatal(err)
+			}
+			r.SetMode(tt.mode)
+			if p, err := r.Next(); err != nil || p.Text != tt.want {
+				t.Errorf("got %q, %v", p.Text, err)
+			}
+		})
+	}
+}

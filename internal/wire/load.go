@@ -115,7 +115,11 @@ func loadSQL(ctx context.Context, engine, rest string, r io.Reader, opt LoadOpti
 		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
 	}
 	if engine == MySQL {
-		return nil, fail.New(fail.Unsupported, "run it with the server's own client: mariadb NAME < FILE", "load an SQL file into MySQL or MariaDB")
+		s, err := mysql.ExecScript(ctx, rest, r, mysql.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun})
+		if err != nil {
+			return nil, err
+		}
+		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
 	}
 	s, err := sqlite.ExecScript(ctx, rest, r, sqlite.ScriptOptions{DryRun: opt.Fixture.DryRun})
 	if err != nil {
@@ -166,6 +170,8 @@ type FileCheck struct {
 	Tables []rows.TableRows `json:"tables,omitempty"`
 	Notes  []string         `json:"notes,omitempty"`
 	Err    error            `json:"-"` // what is wrong
+
+	Engine, Version string `json:"-"` // of the database that SQL is of, as far as it says
 }
 
 // CheckFile reads a portable file to its end without a database.
@@ -194,7 +200,7 @@ func CheckFile(ctx context.Context, r io.Reader) (*FileCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &FileCheck{Format: string(SQL), State: string(c.State), Rows: c.Rows, Tables: c.Tables, Notes: c.Notes}
+	f := &FileCheck{Format: string(SQL), State: string(c.State), Rows: c.Rows, Tables: c.Tables, Notes: c.Notes, Engine: c.Engine, Version: c.Version}
 	switch c.State {
 	case sqltext.Empty:
 		f.Err = fail.New(fail.Damaged, "", "the file is empty")

@@ -51,17 +51,22 @@ func Scratch(ctx context.Context, s *backup.Store, b backup.Detail, opt ScratchO
 		}
 		defer view.Close()
 		return ownPostgres(ctx, b, view.Native(), opt)
+	case MySQL:
+		return mysqlScratch(ctx, b, opt)
 	}
 	return nil, fail.New(fail.Unsupported, "", "drill a backup of %s", b.Engine)
 }
 
 // ScratchSize is about how many bytes of disk a drill of a backup needs. Indexes and the engine's own make rows larger, and a
-// PostgreSQL server takes some for itself.
+// server takes some for itself.
 func ScratchSize(b backup.Detail) int64 {
-	if b.Kind == backup.KindRows {
-		return b.Size*2 + 64<<20
+	switch {
+	case b.Kind != backup.KindRows:
+		return b.Size
+	case b.Engine == MySQL:
+		return b.Size*2 + 128<<20
 	}
-	return b.Size
+	return b.Size*2 + 64<<20
 }
 
 // roomFor refuses a drill for which a folder's disk has too little room.
@@ -84,6 +89,7 @@ type scratchFile struct {
 }
 
 func sqliteScratch(ctx context.Context) (backup.Scratch, error) {
+	postgres.RemoveStale(os.TempDir()) // files as well: their folders have such names too
 	folder, err := os.MkdirTemp("", "holdfast-scratch-"+strconv.Itoa(os.Getpid())+"-")
 	if err != nil {
 		return nil, fail.Wrap(fail.NoSpace, err, "set TMPDIR to a folder with room", "make a folder for the drill")

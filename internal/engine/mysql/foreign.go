@@ -233,15 +233,7 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed bool) strin
 	case rows.Bool:
 		return "tinyint(1)"
 	case rows.Int:
-		switch n := c.Size; {
-		case n == 0 || n > 32 && n <= 64:
-			return "bigint"
-		case n <= 16:
-			return "smallint"
-		case n <= 32:
-			return "int"
-		}
-		return "bigint unsigned"
+		return integerType(c.Size)
 	case rows.Float:
 		if c.Size == 32 {
 			return "float"
@@ -292,6 +284,19 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed bool) strin
 		return fmt.Sprintf("varchar(%d)", keyedLength)
 	}
 	return "longtext"
+}
+
+// integerType is the type of a number of so many bits; 0 is unknown.
+func integerType(n int) string {
+	switch {
+	case n == 0 || n > 32 && n <= 64:
+		return "bigint"
+	case n <= 16:
+		return "smallint"
+	case n <= 32:
+		return "int"
+	}
+	return "bigint unsigned"
 }
 
 // portableType is the column's type, and what Django means by the ones SQLite does not have.

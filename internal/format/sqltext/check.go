@@ -92,6 +92,7 @@ var writers = [...]struct {
 	mark, engine, writer string
 	dialect              sqlsplit.Dialect
 }{
+	{mysqlHead, "mysql", "holdfast", sqlsplit.MySQL},
 	{"-- Dumped by Holdfast", "postgres", "holdfast", sqlsplit.PostgreSQL},
 	{"-- Dumped by pg_dump", "postgres", "pg_dump", sqlsplit.PostgreSQL},
 	{"-- PostgreSQL database dump", "postgres", "pg_dump", sqlsplit.PostgreSQL},
@@ -143,6 +144,9 @@ func (c *checker) all(ctx context.Context, r *sqlsplit.Reader) error {
 			c.remark(p.Text)
 		case sqlsplit.Statement:
 			c.statement(p)
+			if mode := sqlMode(c.dialect, p.Text); mode != "" {
+				r.SetMode(mode)
+			}
 		case sqlsplit.Copy:
 			c.ended = false
 			c.res.Statements++
@@ -154,6 +158,19 @@ func (c *checker) all(ctx context.Context, r *sqlsplit.Reader) error {
 		}
 	}
 	return ctx.Err()
+}
+
+// sqlMode returns what a statement that sets MySQL's SQL mode says, "" for another statement.
+func sqlMode(d sqlsplit.Dialect, text string) string {
+	if d != sqlsplit.MySQL || len(text) > 1<<10 || !strings.Contains(strings.ToLower(text), "sql_mode") {
+		return ""
+	}
+	for i, t := range sqlsplit.Head(d, text, 2) {
+		if t.Is("set") && i < 2 {
+			return text
+		}
+	}
+	return ""
 }
 
 func (c *checker) remark(text string) {

@@ -20,8 +20,8 @@ type tableWriter struct {
 	rows  int64
 
 	last  [2]byte // of the rows so far; a line end before the first
-	line  []byte  // not complete yet
-	batch int64   // rows in the statement that is being written
+	lines lines
+	batch int64 // rows in the statement that is being written
 	buf   []byte
 	vals  []rows.Value
 }
@@ -75,25 +75,41 @@ func (w *tableWriter) chunk(p []byte) error {
 		return err
 	}
 	w.remember(p)
-	for len(p) > 0 {
-		end := bytes.IndexByte(p, '\n')
-		if end < 0 {
-			w.line = append(w.line, p...)
-			break
-		}
-		line := p[:end]
-		if len(w.line) > 0 {
-			w.line = append(w.line, line...)
-			line = w.line
-		}
-		if err := w.row(line); err != nil {
-			return err
-		}
-		w.line = w.line[:0]
-		p = p[end+1:]
+	if err := w.lines.each(p, w.row); err != nil {
+		return err
 	}
 	return w.f.err
 }
+
+// lines cuts chunks into lines.
+type lines struct{ part []byte } // not complete yet
+
+// each calls row with the lines that p completes.
+func (l *lines) each(p []byte, row func(line []byte) error) error {
+	for len(p) > 0 {
+		end := bytes.IndexByte(p, '\n')
+		if end < 0 {
+			l.part = append(l.part, p...)
+			break
+		}
+		line := p[:end]
+		if len(l.part) > 0 {
+			l.part = append(l.part, line...)
+			line = l.part
+		}
+		if err := row(line); err != nil {
+			return err
+		}
+		if l.part = l.part[:0]; cap(l.part) > keptBytes {
+			l.part = nil
+		}
+		p = p[end+1:]
+	}
+	return nil
+}
+
+// keptBytes is how much memory of a long row is used again.
+const keptBytes = 4 << 20
 
 func (w *tableWriter) remember(p []byte) {
 	if len(p) == 1 {

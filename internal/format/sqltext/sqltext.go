@@ -1,7 +1,7 @@
 // Package sqltext is plain SQL files: [Write] makes one of a database or a backup, which the engine's own client (psql,
-// sqlite3) restores without Holdfast, and [Check] reads one through.
+// sqlite3, mariadb) restores without Holdfast, and [Check] reads one through.
 //
-// Files are loaded by the engines themselves: postgres.ExecScript and sqlite.ExecScript.
+// Files are loaded by the engines themselves: postgres.ExecScript, sqlite.ExecScript and mysql.ExecScript.
 package sqltext
 
 import (
@@ -57,7 +57,9 @@ const writeBuffer = 1 << 20
 // Write writes v, a live database or a stored backup, as one SQL file.
 //
 // For PostgreSQL that is what pg_dump --no-owner --no-privileges gives, or with other options with the like of its options: the definitions
-// are pg_dump's own text. «psql -X -v ON_ERROR_STOP=1 -f FILE» restores it. For SQLite it is what «.dump» gives; the options mean nothing there.
+// are pg_dump's own text. «psql -X -v ON_ERROR_STOP=1 -f FILE» restores it. For SQLite it is what «.dump» gives; the options mean nothing there. For MySQL
+// and MariaDB it is what mysqldump gives with routines and events, for «mariadb NAME < FILE»; of the options, Clean always says IF EXISTS, Owner
+// keeps DEFINER clauses, and the others mean nothing.
 // Kinds: Unsupported for other engines, and those of v's and w's errors. After an error w holds a part that Check calls truncated.
 func Write(ctx context.Context, v rows.View, w io.Writer, opt WriteOptions) (*Summary, error) {
 	origin := &v.Schema().Origin
@@ -75,6 +77,9 @@ func Write(ctx context.Context, v rows.View, w io.Writer, opt WriteOptions) (*Su
 	case origin.Engine == "postgres":
 		sum.Options = opt.names()
 		err = writePostgres(ctx, v, out, opt, sum)
+	case origin.Engine == "mysql":
+		sum.Options = opt.names()
+		err = writeMySQL(ctx, v, out, opt, sum)
 	default:
 		err = fail.New(fail.Unsupported, "", "there is no SQL file of %s here", cmp.Or(origin.Engine, "this engine"))
 	}
