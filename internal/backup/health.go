@@ -185,8 +185,11 @@ func Assess(p Promise, f Facts, now time.Time) Health {
 			h.Attempts = append(h.Attempts, at)
 		}
 	}
-	var future *Backup
+	var future, damaged *Backup
 	for _, b := range f.Backups { // newest first
+		if b.Name == p.Database && b.State == Damaged && !b.Partial && damaged == nil && h.Newest == nil {
+			damaged = &b
+		}
 		if b.Name != p.Database || b.State == Damaged || b.Partial {
 			continue
 		}
@@ -219,7 +222,7 @@ func Assess(p Promise, f Facts, now time.Time) Health {
 			"backup %s is from the future: %s; the clocks of two machines differ", future.ID.Short(), future.Started.Local().Format(time.DateTime))
 	}
 	a.failures()
-	a.age()
+	a.age(damaged)
 	if c := h.Copies; c < p.MinCopies && c > 0 && a.started(p.Interval*time.Duration(p.MinCopies)) {
 		a.add(Warning, "copies", "wait for more, or keep more", "%d good copies are kept, %d were promised", c, p.MinCopies)
 	}
@@ -276,8 +279,18 @@ func (a assessor) failures() {
 	}
 }
 
-func (a assessor) age() {
+// age tells whether the newest good backup is too old, and whether a newer one is damaged: one that somebody drilled or verified by
+// hand as well.
+func (a assessor) age(damaged *Backup) {
 	p := a.Promise
+	if damaged != nil {
+		hint := "holdfast run " + p.Database + " makes another; holdfast verify " + damaged.ID.Short() + " tells what is wrong"
+		if a.Newest == nil {
+			a.add(Critical, "late", hint, "no good backup: the newest, %s, is damaged or was not restored as it was", damaged.ID.Short())
+			return
+		}
+		defer a.add(Critical, "verify", hint, "the newest backup, %s, is damaged or was not restored as it was", damaged.ID.Short())
+	}
 	if a.Newest == nil {
 		a.add(Critical, "late", "holdfast run "+p.Database+" makes one now", "never backed up")
 		return

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,9 @@ func TestAssess(t *testing.T) {
 		{"drill_failed", Facts{Backups: fine, Attempts: []Attempt{{Database: "shop", Work: WorkDrill, Started: ago(time.Hour), Error: "table users is missing", Failures: 1}}}, Critical, "drill", "the last drill failed"},
 		{"clock_skewed", Facts{Backups: append([]Backup{backup("b9", -time.Hour)}, fine...)}, Critical, "clock", "from the future"},
 		{"a_damaged_one_is_no_copy", Facts{Backups: []Backup{backup("b2", time.Hour, func(b *Backup) { b.State = Damaged }), backup("b1", 26*time.Hour, drilled(time.Hour))}}, Critical, "late", "26h00m"},
+		{"the_newest_is_damaged", Facts{Backups: []Backup{backup("b2", time.Hour, func(b *Backup) { b.State = Damaged }), backup("b1", 2*time.Hour, drilled(time.Hour)), backup("b0", 26*time.Hour)}}, Critical, "verify", "the newest backup, b2, is damaged"},
+		{"an_older_one_is_damaged", Facts{Backups: append(slices.Clone(fine), backup("b0", 26*time.Hour, func(b *Backup) { b.State = Damaged }))}, OK, "", ""},
+		{"all_are_damaged", Facts{Backups: []Backup{backup("b2", time.Hour, func(b *Backup) { b.State = Damaged })}}, Critical, "late", "no good backup: the newest, b2, is damaged"},
 		{"too_few_copies", Facts{Backups: []Backup{backup("b1", 50*time.Hour, drilled(24*time.Hour))}}, Warning, "copies", "1 good copies"},
 		{"half_the_rows", Facts{Backups: fine, Changes: map[string]Change{"shop": {To: "b2", Rows: [2]int64{1000, 400}, Size: [2]int64{1000, 1000}}}}, Warning, "size", "400 rows, -60%"},
 		{"no_rows", Facts{Backups: fine, Changes: map[string]Change{"shop": {To: "b2", Rows: [2]int64{1000, 0}, Size: [2]int64{1000, 900}}}}, Critical, "size", "had 1000 rows"},

@@ -60,11 +60,11 @@ func (r *receiver) take() []string {
 type world struct {
 	dir, db, repo string
 	hook, beat    *receiver
-	log           *strings.Builder
+	log           *lockedLog
 }
 
 func newWorld(t *testing.T) *world {
-	w := &world{dir: t.TempDir(), hook: newReceiver(t), beat: newReceiver(t), log: &strings.Builder{}}
+	w := &world{dir: t.TempDir(), hook: newReceiver(t), beat: newReceiver(t), log: &lockedLog{}}
 	w.repo, w.db = filepath.Join(w.dir, "repo"), filepath.Join(w.dir, "app.sqlite3")
 	if err := backup.Init(t.Context(), w.repo, password, backup.InitOptions{}); err != nil {
 		t.Fatal(err)
@@ -93,7 +93,7 @@ func (w *world) config(t *testing.T, more string) *config.Config {
 }
 
 func (w *world) daemon(t *testing.T, c *config.Config) *daemon.Daemon {
-	d := daemon.New(c, daemon.Options{Engines: wire.Engines("test"), Version: "test", Log: slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)),
+	d := daemon.New(c, daemon.Options{Engines: wire.Engines("test"), Version: "test", Log: slog.New(slog.NewTextHandler(w.log, nil)),
 		Open: func(ctx context.Context, c *config.Config) (*backup.Store, error) {
 			return backup.Open(ctx, c.Repository, password, func(string) {})
 		}})
@@ -108,15 +108,22 @@ func (w *world) daemon(t *testing.T, c *config.Config) *daemon.Daemon {
 	return d
 }
 
-type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+// lockedLog is what all daemons of a world say.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
 }
 
-func (l *lockedWriter) Write(p []byte) (int, error) {
+func (l *lockedLog) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.w.Write(p)
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 func TestRun(t *testing.T) {

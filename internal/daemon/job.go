@@ -101,10 +101,18 @@ func (j *job) run(ctx context.Context, work string) error {
 	return j.limited(ctx, work, func(ctx context.Context) error { return j.do(ctx, work) })
 }
 
+// stopped tells what failed because it was told to stop, such as a hook, from what failed.
+func stopped(ctx context.Context, err error) error {
+	if err != nil && errors.Is(ctx.Err(), context.Canceled) && fail.KindOf(err) != fail.Interrupted {
+		return fail.Wrap(fail.Interrupted, err, "", "told to stop")
+	}
+	return err
+}
+
 // limited runs fn within the database's time limit.
 func (j *job) limited(ctx context.Context, work string, fn func(context.Context) error) error {
 	if j.db == nil {
-		return fn(ctx)
+		return stopped(ctx, fn(ctx))
 	}
 	limit := j.db.Timeout.Or(24 * time.Hour)
 	late := fail.New(fail.Unavailable, "raise timeout, or find out what is slow", "%s of %s took longer than %s", work, j.db.Name, limit)
@@ -114,7 +122,7 @@ func (j *job) limited(ctx context.Context, work string, fn func(context.Context)
 	if err != nil && ctx.Err() == nil && errors.Is(lctx.Err(), context.DeadlineExceeded) {
 		return late
 	}
-	return err
+	return stopped(ctx, err)
 }
 
 func (j *job) do(ctx context.Context, work string) error {

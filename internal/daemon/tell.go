@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
@@ -265,24 +266,31 @@ func sameKeys(a, b []notify.Alarm) bool {
 	return slices.Equal(keys(a), keys(b))
 }
 
-// deliver sends orders, and returns and keeps the alarms after that. A place that does not take one is not tried again in this
-// round: one that hangs must not keep the others, and everything else, waiting for as many times as there are alarms.
+// deliver sends orders, and returns and keeps the alarms after that. All places are told at the same time, and one that does not
+// take an order is not tried again in this round: one that hangs must not keep the others, and everything else, waiting.
 func (d *Daemon) deliver(ctx context.Context, c *config.Config, open []notify.Alarm, orders []notify.Order) []notify.Alarm {
 	down := map[string]bool{}
 	unsent := 0
 	for _, o := range orders {
-		var unreached []string
-		for _, p := range places(c, o) {
+		list := places(c, o)
+		errs := make([]error, len(list))
+		var sending sync.WaitGroup
+		for i, p := range list {
 			if !down[p.Name] {
-				err := p.Send(ctx, o.Message)
-				if err == nil {
-					continue
-				}
+				sending.Go(func() { errs[i] = p.Send(ctx, o.Message) })
+			}
+		}
+		sending.Wait()
+		var unreached []string
+		for i, p := range list {
+			if errs[i] != nil {
 				down[p.Name] = true
-				d.opt.Log.Error("an alarm was not delivered: "+err.Error(), "place", p.Name, "alarm", o.Title)
+				d.opt.Log.Error("an alarm was not delivered: "+errs[i].Error(), "place", p.Name, "alarm", o.Title)
 				d.metrics.NotDelivered()
 			}
-			unreached = append(unreached, p.Name)
+			if down[p.Name] {
+				unreached = append(unreached, p.Name)
+			}
 		}
 		unsent += len(unreached)
 		open = notify.Done(time.Now(), open, o, unreached)

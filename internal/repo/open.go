@@ -360,10 +360,14 @@ func (r *Repo) DeriveKey(purpose string, n int) ([]byte, error) {
 // reader returns the content reader of what is committed.
 func (r *Repo) reader() content.Reader { return r.kopia.ContentReader() }
 
-// refresh makes visible what others committed.
+// refresh makes visible what others committed. That the folder is gone, or not mounted any more, kopia would not say: to it a
+// missing folder is one without files. Kind: NoRepository.
 func (r *Repo) refresh(ctx context.Context) error {
 	if r.fresh.Swap(false) { // opened just now
 		return nil
+	}
+	if err := checkFolder(r.st.location); err != nil {
+		return err
 	}
 	return wrapRead(r.kopia.Refresh(ctx), "read the index of the repository in %s", r.st.location)
 }

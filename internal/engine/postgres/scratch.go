@@ -45,7 +45,7 @@ func StartScratch(ctx context.Context, major int, dir string) (*ScratchServer, e
 	if dir == "" {
 		dir = os.TempDir()
 	}
-	removeStale(dir)
+	RemoveStale(dir)
 	as, err := scratchUser()
 	if err != nil {
 		return nil, err
@@ -227,8 +227,8 @@ func (s *ScratchServer) Stop() error {
 	return fail.Wrap(fail.Denied, os.RemoveAll(s.folder), "remove it by hand", "remove the scratch server's folder")
 }
 
-// removeStale removes folders of processes that were killed.
-func removeStale(dir string) {
+// RemoveStale removes the folders of scratch servers and files in dir whose processes were killed.
+func RemoveStale(dir string) {
 	found, _ := filepath.Glob(filepath.Join(dir, scratchPrefix+"*"))
 	for _, f := range found {
 		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), scratchPrefix), "-")
