@@ -6,9 +6,9 @@ TIMEOUT ?= 20m
 # What the tests must find: a test whose server is missing fails instead of being skipped.
 # With HOLDFAST_TEST_PG set, exactly the PostgreSQL servers it names are used.
 ifeq ($(HOLDFAST_TEST_PG),)
-REQUIRE ?= postgres15,postgres17,mariadb,sqlite3,python3,kopia,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
+REQUIRE ?= postgres15,postgres17,mariadb,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
 else
-REQUIRE ?= mariadb,sqlite3,python3,kopia,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
+REQUIRE ?= mariadb,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
 endif
 ifeq ($(shell id -u),0) # only root can make the small file system on which disks run full
 REQUIRE := $(REQUIRE),tmpfs

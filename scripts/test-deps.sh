@@ -23,10 +23,13 @@ need() { # need PACKAGE COMMAND-OR-FILE
 }
 need sqlite3 sqlite3
 need python3-minimal python3 # for examples/django
+# Stock programs that read what we compress and encrypt.
+need gpg gpg
+need gpg-agent gpg-agent
+need zstd zstd
+need xz-utils xz
+need bzip2 bzip2
 if [ "${1:-}" = --bench ]; then
-	need gpg gpg
-	need gpg-agent gpg-agent
-	need zstd zstd
 	need restic restic
 	need mydumper mydumper
 fi
