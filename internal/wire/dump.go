@@ -58,6 +58,10 @@ type Dumped struct {
 	Notes   []string
 }
 
+// sqlPartPages is how many pages of a table are read as one part for an SQL file, whose rows are written in order: a part
+// fits into what a reader may be ahead (8 MiB), so that no connection waits for another's turn.
+const sqlPartPages = 768
+
 // OpenDump opens a live database for a dump in a format.
 func OpenDump(ctx context.Context, db string, format Format, opt SourceOptions) (rows.View, error) {
 	engine, rest, err := split(db)
@@ -65,7 +69,11 @@ func OpenDump(ctx context.Context, db string, format Format, opt SourceOptions) 
 		return nil, err
 	}
 	if engine == Postgres {
-		return postgres.Open(ctx, rest, postgres.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LateRights: format != SQL, LockWait: opt.LockWait})
+		o := postgres.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LateRights: format != SQL, LockWait: opt.LockWait}
+		if format == SQL {
+			o.PartPages = sqlPartPages
+		}
+		return postgres.Open(ctx, rest, o)
 	}
 	if engine == MySQL {
 		return mysql.Open(ctx, rest, mysql.Options{Jobs: opt.Jobs, DataOnly: format != SQL, LockWait: opt.LockWait})
