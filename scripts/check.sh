@@ -15,6 +15,9 @@ fi
 step go vet
 go vet ./...
 
+step build for macOS # it is not tested there, but it is not to break unseen
+GOOS=darwin CGO_ENABLED=0 go build -o /dev/null ./cmd/holdfast
+
 step staticcheck
 go tool staticcheck ./...
 

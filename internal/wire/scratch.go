@@ -17,6 +17,7 @@ import (
 	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/scratch"
 )
 
 // ScratchOptions say where a drill restores to.
@@ -89,10 +90,9 @@ type scratchFile struct {
 }
 
 func sqliteScratch(ctx context.Context) (backup.Scratch, error) {
-	postgres.RemoveStale(os.TempDir()) // files as well: their folders have such names too
-	folder, err := os.MkdirTemp("", "holdfast-scratch-"+strconv.Itoa(os.Getpid())+"-")
+	folder, err := scratch.Folder("")
 	if err != nil {
-		return nil, fail.Wrap(fail.NoSpace, err, "set TMPDIR to a folder with room", "make a folder for the drill")
+		return nil, err
 	}
 	s := &scratchFile{folder: folder, path: filepath.Join(folder, "scratch.sqlite3")}
 	if s.dest, err = Destination("sqlite:"+s.path, SQLite, TargetOptions{}); err != nil {

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -9,16 +8,13 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/scratch"
 )
 
 // A ScratchServer is a MariaDB server of our own, for a while: started from the programs on this machine, in a folder that goes
@@ -26,16 +22,11 @@ import (
 // this process, however that ends.
 type ScratchServer struct {
 	folder   string
-	password string        // root's: the user's own option file may have another
-	ended    chan struct{} // closed when the server is gone
-	proc     *os.Process
+	password string // root's: the user's own option file may have another
+	server   *scratch.Server
 }
 
-const (
-	scratchPrefix = "holdfast-scratch-"
-	scratchWait   = time.Minute
-	longestSocket = 107 // bytes, as the kernel has it
-)
+const longestSocket = 107 // bytes, as the kernel has it
 
 // StartScratch starts a server for a backup of the given origin: MariaDB of the same version or a newer one. The folder is made in dir; "" is the
 // usual place for temporary files. Kind: Unsupported, when the programs are missing or the backup is one of MySQL.
@@ -44,15 +35,13 @@ func StartScratch(ctx context.Context, origin rows.Origin, dir string) (*Scratch
 	if err != nil {
 		return nil, err
 	}
-	dir = cmp.Or(dir, os.TempDir())
-	removeStale(dir)
-	as, err := scratchUser()
+	as, err := scratch.User("mysql", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	s := &ScratchServer{ended: make(chan struct{}), password: rand.Text()}
-	if s.folder, err = os.MkdirTemp(dir, scratchPrefix+strconv.Itoa(os.Getpid())+"-"); err != nil {
-		return nil, fail.Wrap(fail.NoSpace, err, "set TMPDIR to a folder with room", "make a folder for a scratch server")
+	s := &ScratchServer{password: rand.Text()}
+	if s.folder, err = scratch.Folder(dir); err != nil {
+		return nil, err
 	}
 	if err := s.start(ctx, p, as, origin.Attribute("lower_case_table_names")); err != nil {
 		return nil, errors.Join(fail.Op(err, "start a scratch server in %s", s.folder), os.RemoveAll(s.folder))
@@ -105,25 +94,6 @@ func findProgram(names ...string) string {
 	return ""
 }
 
-// scratchUser is who the server runs as: MariaDB refuses root. nil is ourselves.
-func scratchUser() (*syscall.Credential, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"mysql", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err1 == nil && err2 == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, fail.New(fail.Unsupported, "run as another user than root, or drill on a server", "start a scratch server as root: there is no user mysql or nobody to run it as")
-}
-
 func (s *ScratchServer) socket() string { return filepath.Join(s.folder, "sock") }
 
 func (s *ScratchServer) start(ctx context.Context, p programs, as *syscall.Credential, lowerCase string) error {
@@ -134,13 +104,8 @@ func (s *ScratchServer) start(ctx context.Context, p programs, as *syscall.Crede
 	if err := os.WriteFile(first, []byte("ALTER USER root@localhost IDENTIFIED BY '"+s.password+"';\n"), 0o600); err != nil {
 		return fail.Wrap(fail.NoSpace, err, "", "write its settings")
 	}
-	if as != nil {
-		if err := errors.Join(os.Chown(s.folder, int(as.Uid), int(as.Gid)), os.Chown(first, int(as.Uid), int(as.Gid))); err != nil {
-			return err
-		}
-		if err := reachable(s.folder); err != nil {
-			return err
-		}
+	if err := scratch.Give(as, s.folder, first); err != nil {
+		return err
 	}
 	env := []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C.UTF-8", "HOME=" + s.folder, "TZ=UTC"}
 	install := exec.CommandContext(ctx, p.install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db",
@@ -165,11 +130,26 @@ func (s *ScratchServer) start(ctx context.Context, p programs, as *syscall.Crede
 		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--local-infile=1", "--max-allowed-packet=1G", "--lower-case-table-names="+lowerCaseNames(lowerCase),
 		"--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0", "--innodb-log-file-size=64M", "--innodb-buffer-pool-size=128M")
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, s.folder, out, out
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := s.launch(cmd); err != nil {
+	if s.server, err = scratch.Start(cmd, as, syscall.SIGKILL); err != nil {
 		return err
 	}
-	return s.ready(ctx, log)
+	return s.server.Ready(ctx, s.answers, func() string {
+		said, _ := os.ReadFile(log)
+		return lastError(said)
+	})
+}
+
+// answers tries a connection.
+func (s *ScratchServer) answers(ctx context.Context) error {
+	cfg, err := parseURL(s.URL("mysql"))
+	if err != nil {
+		return err
+	}
+	conn, err := connect(ctx, cfg, false)
+	if err == nil {
+		conn.close()
+	}
+	return err
 }
 
 func lowerCaseNames(of string) string {
@@ -177,70 +157,6 @@ func lowerCaseNames(of string) string {
 		return "0"
 	}
 	return "1" // 2 is for disks that fold names themselves
-}
-
-// launch starts the server.
-func (s *ScratchServer) launch(cmd *exec.Cmd) error {
-	started := make(chan error, 1)
-	go func() { // ends when the server does, which Stop waits for
-		runtime.LockOSThread() // the death that Pdeathsig means is this thread's
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(s.ended)
-	}()
-	if err := <-started; err != nil {
-		return err
-	}
-	s.proc = cmd.Process
-	return nil
-}
-
-// reachable makes sure that another user can get to a folder below the usual place for temporary files.
-func reachable(folder string) error {
-	for dir := filepath.Dir(folder); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if info.Mode().Perm()&0o001 == 0 {
-			return fail.New(fail.Denied, "set TMPDIR to a folder that other users can pass through, such as /tmp", "another user, whom the server must run as, can't pass through %s", dir)
-		}
-		if dir == filepath.Dir(dir) {
-			return nil
-		}
-	}
-}
-
-// ready waits until the server answers.
-func (s *ScratchServer) ready(ctx context.Context, log string) error {
-	deadline := time.NewTimer(scratchWait)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	cfg, err := parseURL(s.URL("mysql"))
-	if err != nil {
-		return errors.Join(err, s.Stop())
-	}
-	for {
-		conn, err := connect(ctx, cfg, false)
-		if err == nil {
-			conn.close()
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			out, _ := os.ReadFile(log)
-			return fail.New(fail.Unavailable, "", "it ended at once: %s", lastError(out))
-		case <-deadline.C:
-			return errors.Join(fail.Wrap(fail.Unavailable, err, "", "it does not answer after %s", scratchWait), s.Stop())
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), s.Stop())
-		}
-	}
 }
 
 // lastError returns the last line with an error, or the last line.
@@ -263,23 +179,6 @@ func (s *ScratchServer) URL(db string) string {
 
 // Stop ends the server at once and removes its folder. It may be called twice.
 func (s *ScratchServer) Stop() error {
-	_ = s.proc.Kill()
-	<-s.ended
-	return fail.Wrap(fail.Denied, os.RemoveAll(s.folder), "remove it by hand", "remove the scratch server's folder")
-}
-
-// removeStale removes folders of processes that were killed, whose servers died with them.
-func removeStale(dir string) {
-	found, _ := filepath.Glob(filepath.Join(dir, scratchPrefix+"*"))
-	for _, f := range found {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), scratchPrefix), "-")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n == os.Getpid() || !errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			continue
-		}
-		if _, err := os.Stat(filepath.Join(f, "data", "postmaster.pid")); err == nil {
-			continue // a PostgreSQL server's, which may go down yet
-		}
-		_ = os.RemoveAll(f) // another user's: then it stays
-	}
+	s.server.Stop()
+	return scratch.Remove(s.folder)
 }

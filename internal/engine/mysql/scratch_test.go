@@ -18,6 +18,7 @@ import (
 
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/scratch"
 	"github.com/holdfast-db/holdfast/internal/servers"
 )
 
@@ -41,7 +42,7 @@ const killedEnv = "HOLDFAST_TEST_SCRATCH"
 func TestStartScratch(t *testing.T) {
 	servers.MariaDB(t) // else it is skipped
 	dir := tempDir(t)
-	stale := filepath.Join(dir, scratchPrefix+"999999999-x")
+	stale := filepath.Join(dir, "holdfast-scratch-999999999-x")
 	if err := os.MkdirAll(filepath.Join(stale, "data"), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestStartScratch_Killed(t *testing.T) {
 	if line, err := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("got %q, %v", line, err)
 	}
-	found, _ := filepath.Glob(filepath.Join(dir, scratchPrefix+"*", "pid"))
+	found, _ := filepath.Glob(filepath.Join(dir, "holdfast-scratch-*", "pid"))
 	if len(found) != 1 {
 		t.Fatalf("found %s", found)
 	}
@@ -160,7 +161,7 @@ func TestStartScratch_Killed(t *testing.T) {
 			t.Fatalf("server %d outlives who started it", pid)
 		}
 	}
-	removeStale(dir)
+	scratch.RemoveStale(dir)
 	if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
 		t.Errorf("left behind: %s", left)
 	}

@@ -1,22 +1,19 @@
 package postgres
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/url"
 	"os"
 	"os/exec"
-	"os/user"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/scratch"
 )
 
 // A ScratchServer is a PostgreSQL server of our own, for a while: started from the programs on this machine, in a folder
@@ -24,16 +21,10 @@ import (
 // needs. It ends with this process, however that ends.
 type ScratchServer struct {
 	folder string
-	ended  chan struct{} // closed when the server is gone
-	log    string
-	proc   *os.Process
+	server *scratch.Server
 }
 
-const (
-	scratchPrefix = "holdfast-scratch-"
-	scratchPort   = 5432 // names the socket; nothing listens on the network
-	scratchWait   = time.Minute
-)
+const scratchPort = 5432 // names the socket; nothing listens on the network
 
 // StartScratch starts a server for a database of the major version: the same if it is there, else a newer one. The folder is made in dir; "" is the
 // usual place for temporary files. Kind: Unsupported, when the programs are missing.
@@ -42,19 +33,14 @@ func StartScratch(ctx context.Context, major int, dir string) (*ScratchServer, e
 	if err != nil {
 		return nil, err
 	}
-	if dir == "" {
-		dir = os.TempDir()
-	}
-	RemoveStale(dir)
-	as, err := scratchUser()
+	as, err := scratch.User("postgres", "nobody")
 	if err != nil {
 		return nil, err
 	}
-	s := &ScratchServer{ended: make(chan struct{})}
-	if s.folder, err = os.MkdirTemp(dir, scratchPrefix+strconv.Itoa(os.Getpid())+"-"); err != nil {
-		return nil, fail.Wrap(fail.NoSpace, err, "set TMPDIR to a folder with room", "make a folder for a scratch server")
+	s := &ScratchServer{}
+	if s.folder, err = scratch.Folder(dir); err != nil {
+		return nil, err
 	}
-	s.log = filepath.Join(s.folder, "log")
 	if err := s.start(ctx, bin, as); err != nil {
 		return nil, errors.Join(fail.Op(err, "start a scratch server in %s", s.folder), os.RemoveAll(s.folder))
 	}
@@ -98,33 +84,9 @@ func isProgram(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0
 }
 
-// scratchUser is who the server runs as: PostgreSQL refuses root. nil is ourselves.
-func scratchUser() (*syscall.Credential, error) {
-	if os.Getuid() != 0 {
-		return nil, nil
-	}
-	for _, name := range []string{"postgres", "nobody"} {
-		u, err := user.Lookup(name)
-		if err != nil {
-			continue
-		}
-		uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
-		gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
-		if err1 == nil && err2 == nil {
-			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
-		}
-	}
-	return nil, fail.New(fail.Unsupported, "run as another user than root, or drill on a server", "start a scratch server as root: there is no user postgres or nobody to run it as")
-}
-
 func (s *ScratchServer) start(ctx context.Context, bin string, as *syscall.Credential) error {
-	if as != nil {
-		if err := os.Chown(s.folder, int(as.Uid), int(as.Gid)); err != nil {
-			return err
-		}
-		if err := reachable(s.folder); err != nil {
-			return err
-		}
+	if err := scratch.Give(as, s.folder); err != nil {
+		return err
 	}
 	env := []string{"PATH=/usr/bin:/bin", "LC_ALL=C.UTF-8", "HOME=" + s.folder}
 	data := filepath.Join(s.folder, "data")
@@ -137,7 +99,8 @@ func (s *ScratchServer) start(ctx context.Context, bin string, as *syscall.Crede
 		}
 		return fail.Wrap(fail.Unavailable, fmt.Errorf("%w: %s", err, lastLine(out)), "", "run initdb")
 	}
-	log, err := os.OpenFile(s.log, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	logName := filepath.Join(s.folder, "log")
+	log, err := os.OpenFile(logName, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -149,66 +112,26 @@ func (s *ScratchServer) start(ctx context.Context, bin string, as *syscall.Crede
 	}
 	cmd := exec.Command(filepath.Join(bin, "postgres"), args...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, s.folder, log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
-	started := make(chan error, 1)
-	go func() { // ends when the server does, which Stop waits for
-		runtime.LockOSThread() // the death that Pdeathsig means is this thread's
-		err := cmd.Start()
-		started <- err
-		if err == nil {
-			_ = cmd.Wait()
-		}
-		close(s.ended)
-	}()
-	if err := <-started; err != nil {
+	if s.server, err = scratch.Start(cmd, as, syscall.SIGQUIT); err != nil {
 		return err
 	}
-	s.proc = cmd.Process
-	return s.ready(ctx)
+	return s.server.Ready(ctx, s.answers, func() string {
+		out, _ := os.ReadFile(logName)
+		return lastLine(out)
+	})
 }
 
-// reachable makes sure that another user can get to a folder below the usual place for temporary files.
-func reachable(folder string) error {
-	for dir := filepath.Dir(folder); ; dir = filepath.Dir(dir) {
-		info, err := os.Stat(dir)
-		if err != nil {
-			return err
-		}
-		if info.Mode().Perm()&0o001 == 0 {
-			return fail.New(fail.Denied, "set TMPDIR to a folder that other users can pass through, such as /tmp", "another user, whom the server must run as, can't pass through %s", dir)
-		}
-		if dir == filepath.Dir(dir) {
-			return nil
-		}
+// answers tries a connection.
+func (s *ScratchServer) answers(ctx context.Context) error {
+	cfg, err := parseURL(s.URL("postgres"))
+	if err != nil {
+		return err
 	}
-}
-
-// ready waits until the server answers.
-func (s *ScratchServer) ready(ctx context.Context) error {
-	deadline := time.NewTimer(scratchWait)
-	defer deadline.Stop()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		cfg, err := parseURL(s.URL("postgres"))
-		if err != nil {
-			return errors.Join(err, s.Stop())
-		}
-		conn, err := connect(ctx, cfg, appName)
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-tick.C:
-		case <-s.ended:
-			out, _ := os.ReadFile(s.log)
-			return fail.New(fail.Unavailable, "", "it ended at once: %s", lastLine(out))
-		case <-deadline.C:
-			return errors.Join(fail.Wrap(fail.Unavailable, err, "", "it does not answer after %s", scratchWait), s.Stop())
-		case <-ctx.Done():
-			return errors.Join(ctx.Err(), s.Stop())
-		}
+	conn, err := connect(ctx, cfg, appName)
+	if err != nil {
+		return err
 	}
+	return conn.Close(ctx)
 }
 
 // URL names a database of the server.
@@ -220,30 +143,8 @@ func (s *ScratchServer) URL(db string) string {
 
 // Stop ends the server at once and removes its folder. It may be called twice.
 func (s *ScratchServer) Stop() error {
-	_ = s.proc.Signal(syscall.SIGQUIT)
-	kill := time.AfterFunc(20*time.Second, func() { _ = s.proc.Kill() })
-	<-s.ended
-	kill.Stop()
-	return fail.Wrap(fail.Denied, os.RemoveAll(s.folder), "remove it by hand", "remove the scratch server's folder")
-}
-
-// RemoveStale removes the folders of scratch servers and files in dir whose processes were killed.
-func RemoveStale(dir string) {
-	found, _ := filepath.Glob(filepath.Join(dir, scratchPrefix+"*"))
-	for _, f := range found {
-		pid, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(f), scratchPrefix), "-")
-		n, err := strconv.Atoi(pid)
-		if err != nil || n == os.Getpid() || !errors.Is(syscall.Kill(n, 0), syscall.ESRCH) {
-			continue
-		}
-		if server, _ := os.ReadFile(filepath.Join(f, "data", "postmaster.pid")); len(server) > 0 {
-			first, _, _ := bytes.Cut(server, []byte("\n"))
-			if p, err := strconv.Atoi(string(first)); err == nil && !errors.Is(syscall.Kill(p, 0), syscall.ESRCH) {
-				continue // it goes down, or the number is somebody else's by now
-			}
-		}
-		_ = os.RemoveAll(f) // another user's: then it stays
-	}
+	s.server.Stop()
+	return scratch.Remove(s.folder)
 }
 
 func lastLine(out []byte) string {
