@@ -202,7 +202,7 @@ func (d *Daemon) step(c *config.Config, wrong []notify.Condition, reachable bool
 	d.mu.Lock()
 	mine, others := split(c, d.alarms, reachable)
 	d.mu.Unlock()
-	open, orders := notify.Step(time.Now(), mine, wrong, c.RemindEvery.Std())
+	open, orders := notify.Step(time.Now(), mine, wrong, func(key, event string) []string { return placesOf(c, key, event) }, c.RemindEvery.Std())
 	return append(open, others...), orders
 }
 
@@ -266,35 +266,42 @@ func sameKeys(a, b []notify.Alarm) bool {
 	return slices.Equal(keys(a), keys(b))
 }
 
+// theLog stands among the places for the log, which is told as they are, and always takes it.
+const theLog = ""
+
 // deliver sends orders, and returns and keeps the alarms after that. All places are told at the same time, and one that does not
 // take an order is not tried again in this round: one that hangs must not keep the others, and everything else, waiting.
 func (d *Daemon) deliver(ctx context.Context, c *config.Config, open []notify.Alarm, orders []notify.Order) []notify.Alarm {
 	down := map[string]bool{}
 	unsent := 0
 	for _, o := range orders {
-		list := places(c, o)
-		errs := make([]error, len(list))
+		errs := make([]error, len(o.Places))
 		var sending sync.WaitGroup
-		for i, p := range list {
-			if !down[p.Name] {
-				sending.Go(func() { errs[i] = p.Send(ctx, o.Message) })
+		for i, name := range o.Places {
+			if name == theLog {
+				d.opt.Log.Warn("alarm: "+o.Title, "event", o.Event)
+				continue
 			}
+			p := Place(c, name)
+			if down[name] || o.Event != string(config.Recovered) && !p.Wants(o.Event) { // it wants to hear of the end alone
+				continue
+			}
+			sending.Go(func() { errs[i] = p.Send(ctx, o.Message) })
 		}
 		sending.Wait()
 		var unreached []string
-		for i, p := range list {
+		for i, name := range o.Places {
 			if errs[i] != nil {
-				down[p.Name] = true
-				d.opt.Log.Error("an alarm was not delivered: "+errs[i].Error(), "place", p.Name, "alarm", o.Title)
+				down[name] = true
+				d.opt.Log.Error("an alarm was not delivered: "+errs[i].Error(), "place", name, "alarm", o.Title)
 				d.metrics.NotDelivered()
 			}
-			if down[p.Name] {
-				unreached = append(unreached, p.Name)
+			if down[name] {
+				unreached = append(unreached, name)
 			}
 		}
 		unsent += len(unreached)
 		open = notify.Done(time.Now(), open, o, unreached)
-		d.opt.Log.Warn("alarm: "+o.Title, "event", o.Event)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -302,23 +309,19 @@ func (d *Daemon) deliver(ctx context.Context, c *config.Config, open []notify.Al
 	return open
 }
 
-// places are those that an order goes to.
-func places(c *config.Config, o notify.Order) []notify.Place {
-	name, _, _ := strings.Cut(o.Key, "/")
+// placesOf are those that are to know of an event of the database that an alarm's key begins with: of the trouble, of its end, or of both.
+// Who is told of trouble is told of its end.
+func placesOf(c *config.Config, key, event string) []string {
+	name, _, _ := strings.Cut(key, "/")
 	var chosen []string
 	if db, err := Database(c, name); err == nil {
 		chosen = db.Notify
 	}
-	var list []notify.Place
+	list := []string{theLog}
 	for _, n := range sortedNames(c.Notify) {
-		if len(chosen) > 0 && !slices.Contains(chosen, n) || len(o.Only) > 0 && !slices.Contains(o.Only, n) {
-			continue
-		}
-		// Who is told of trouble is told of its end.
 		p := Place(c, n)
-		if p.Wants(o.About) || p.Wants(o.Event) {
-			p.Events = nil
-			list = append(list, p)
+		if (len(chosen) == 0 || slices.Contains(chosen, n)) && (p.Wants(event) || p.Wants(string(config.Recovered))) {
+			list = append(list, n)
 		}
 	}
 	return list

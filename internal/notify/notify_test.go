@@ -207,14 +207,15 @@ func TestHeartbeat(t *testing.T) {
 func TestStep(t *testing.T) {
 	base := time.Date(2026, 11, 23, 2, 0, 0, 0, time.UTC)
 	bad := []Condition{{Key: "shop/failed", Event: "failed", Title: "shop: failed", Body: "why"}}
+	both := []string{"mail", "ops"}
 	var open []Alarm
-	at := func(after time.Duration, wrong []Condition, unreached ...string) []string {
+	at := func(after time.Duration, wrong []Condition, places []string, unreached ...string) []string {
 		var titles []string
 		var orders []Order
 		now := base.Add(after)
-		open, orders = Step(now, open, wrong, 24*time.Hour)
+		open, orders = Step(now, open, wrong, func(string, string) []string { return places }, 24*time.Hour)
 		for _, o := range orders {
-			titles = append(titles, o.Title+" "+strings.Join(o.Only, ","))
+			titles = append(titles, o.Title+" > "+strings.Join(o.Places, ","))
 			open = Done(now, open, o, unreached)
 		}
 		return titles
@@ -222,73 +223,89 @@ func TestStep(t *testing.T) {
 	for i, step := range []struct {
 		after     time.Duration
 		wrong     []Condition
+		places    []string
 		unreached []string
 		want      []string
 	}{
-		{0, bad, nil, []string{"shop: failed "}},
-		{time.Minute, bad, nil, nil},
-		{25 * time.Hour, bad, []string{"mail"}, []string{"still: shop: failed "}},
-		{25*time.Hour + time.Minute, bad, nil, []string{"shop: failed mail"}},
-		{26 * time.Hour, nil, []string{"mail"}, []string{"recovered: shop: failed "}},
-		{27 * time.Hour, nil, nil, []string{"recovered: shop: failed mail"}},
-		{28 * time.Hour, nil, nil, nil},
-		{29 * time.Hour, bad, nil, []string{"shop: failed "}},
+		{0, bad, both, nil, []string{"shop: failed > mail,ops"}},
+		{time.Minute, bad, both, nil, nil},
+		{25 * time.Hour, bad, both, []string{"mail"}, []string{"still: shop: failed > mail,ops"}},
+		{26 * time.Hour, bad, both, nil, []string{"still: shop: failed > mail"}},
+		{49*time.Hour + time.Minute, bad, both, nil, []string{"still: shop: failed > ops"}}, // mail heard of it 23 hours ago
+		{49*time.Hour + 2*time.Minute, bad, append(both, "new"), nil, []string{"shop: failed > new"}},
+		{50 * time.Hour, nil, both, []string{"mail"}, []string{"recovered: shop: failed > mail,ops"}}, // new is not here: another's?
+		{51 * time.Hour, nil, both, nil, []string{"recovered: shop: failed > mail"}},
+		{52 * time.Hour, nil, []string{"new"}, []string{"new"}, []string{"recovered: shop: failed > new"}},
+		{53 * time.Hour, bad, both, nil, []string{"shop: failed > mail,ops"}},
+		{54 * time.Hour, nil, both, nil, []string{"recovered: shop: failed > mail,ops"}},
+		{80 * time.Hour, nil, both, nil, nil},
+		{81 * time.Hour, bad, both, both, []string{"shop: failed > mail,ops"}},
+		{82 * time.Hour, nil, both, nil, nil}, // nobody heard of it
 	} {
-		if got := at(step.after, step.wrong, step.unreached...); !cmp.Equal(got, step.want) {
+		if got := at(step.after, step.wrong, step.places, step.unreached...); !cmp.Equal(got, step.want) {
 			t.Fatalf("step %d: got %q, want %q (open: %+v)", i, got, step.want, open)
+		}
+		if known := len(step.wrong) > 0 || i == 6 || i == 7 || i == 8 || i == 10; known != (len(open) > 0) {
+			t.Fatalf("step %d: open: %+v", i, open)
 		}
 	}
 }
 
-// Whatever happens: nobody is told twice of the same within the reminder's time, everybody who was told that something is wrong is told
-// that it is right again, and nothing stays open that is right and known.
+// Whatever happens, and whoever can't be reached meanwhile: nobody is told twice of the same within the reminder's time, nobody waits
+// longer for the reminder, everybody who was told that something is wrong is told that it is right again, nobody else is, and nothing
+// stays open that is right and known.
 func TestStepProperties(t *testing.T) {
+	const remind = 24 * time.Hour
+	keys, places := []string{"a", "b"}, []string{"x", "y"}
 	rapid.Check(t, func(t *rapid.T) {
 		var open []Alarm
 		now := time.Unix(1_800_000_000, 0)
-		told := map[string]bool{} // whether the place was told last that the key is wrong
-		last := map[string]time.Time{}
+		told := map[string]time.Time{} // by place and key: when the place was told last that it is wrong; none: that it is right, or nothing
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			now = now.Add(time.Duration(rapid.IntRange(1, 600).Draw(t, "minutes")) * time.Minute)
+			isWrong, reachable := map[string]bool{}, map[string]bool{}
 			var wrong []Condition
-			for _, k := range []string{"a", "b"} {
-				if rapid.Bool().Draw(t, "wrong "+k) {
+			for _, k := range keys {
+				if isWrong[k] = rapid.Bool().Draw(t, "wrong "+k); isWrong[k] {
 					wrong = append(wrong, Condition{Key: k, Event: "failed", Title: k})
 				}
 			}
-			for _, k := range []string{"a", "b"} { // what is wrong again is wrong anew
-				if !slices.ContainsFunc(wrong, func(c Condition) bool { return c.Key == k }) {
-					last[k] = time.Time{}
+			var unreached []string
+			for _, p := range places {
+				if reachable[p] = rapid.Bool().Draw(t, "reachable "+p); !reachable[p] {
+					unreached = append(unreached, p)
 				}
 			}
-			reachable := rapid.Bool().Draw(t, "reachable")
 			var orders []Order
-			open, orders = Step(now, open, wrong, 24*time.Hour)
+			open, orders = Step(now, open, wrong, func(string, string) []string { return places }, remind)
 			for _, o := range orders {
-				if !reachable {
-					open = Done(now, open, o, []string{"ops"})
-					continue
+				open = Done(now, open, o, unreached)
+				for _, p := range o.Places {
+					last, before := told[p+o.Key]
+					switch {
+					case o.Event == "recovered" && !before:
+						t.Fatalf("%s never heard of %s, and is told of its end", p, o.Key)
+					case o.Event != "recovered" && before && now.Sub(last) < remind:
+						t.Fatalf("%s is told of %s again after %s", p, o.Key, now.Sub(last))
+					case !reachable[p]:
+					case o.Event == "recovered":
+						delete(told, p+o.Key)
+					default:
+						told[p+o.Key] = now
+					}
 				}
-				open = Done(now, open, o, nil)
-				if o.Event == "recovered" {
-					told[o.Key] = false
-					continue
+			}
+			for _, k := range keys {
+				waiting := false
+				for _, p := range places {
+					last, is := told[p+k]
+					waiting = waiting || is
+					if reachable[p] && (is != isWrong[k] || is && now.Sub(last) >= remind) {
+						t.Fatalf("%s is wrong: %v, but what %s heard last is %v of %s (%s)", k, isWrong[k], p, is, last, fmt.Sprint(open))
+					}
 				}
-				if told[o.Key] && now.Sub(last[o.Key]) < 24*time.Hour {
-					t.Fatalf("told of %s again after %s", o.Key, now.Sub(last[o.Key]))
-				}
-				told[o.Key], last[o.Key] = true, now
-			}
-			if !reachable {
-				continue
-			}
-			isWrong := map[string]bool{}
-			for _, c := range wrong {
-				isWrong[c.Key] = true
-			}
-			for _, k := range []string{"a", "b"} {
-				if told[k] != isWrong[k] {
-					t.Fatalf("%s is wrong: %v, but the last message said %v (%s)", k, isWrong[k], told[k], fmt.Sprint(open))
+				if isOpen := slices.ContainsFunc(open, func(a Alarm) bool { return a.Key == k }); isOpen != (isWrong[k] || waiting) {
+					t.Fatalf("%s is wrong: %v, somebody is to hear of its end: %v, but open: %v", k, isWrong[k], waiting, isOpen)
 				}
 			}
 		}
