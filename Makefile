@@ -6,9 +6,9 @@ TIMEOUT ?= 20m
 # What the tests must find: a test whose server is missing fails instead of being skipped.
 # With HOLDFAST_TEST_PG set, exactly the PostgreSQL servers it names are used.
 ifeq ($(HOLDFAST_TEST_PG),)
-REQUIRE ?= postgres15,postgres17,mariadb,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
+REQUIRE ?= postgres15,postgres17,postgres18,mariadb,mysql,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
 else
-REQUIRE ?= mariadb,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
+REQUIRE ?= mariadb,mysql,sqlite3,python3,kopia,gpg,gzip,xz,zstd,bzip2,systemd-analyze,promtool,aiosmtpd,django3.2,django4.2,django5.2
 endif
 ifeq ($(shell id -u),0) # only root can make the small file system on which disks run full
 REQUIRE := $(REQUIRE),tmpfs
@@ -28,7 +28,7 @@ demo: build ## back up, damage, compare and restore a sample SQLite database
 test-deps: ## install what the tests need (as root on Debian), or say what is missing
 	scripts/test-deps.sh
 
-test: test-deps ## all tests, with real PostgreSQL 15 and 17
+test: test-deps ## all tests, with real PostgreSQL 15, 17 and 18
 	HOLDFAST_REQUIRE='$(REQUIRE)' go test -timeout $(TIMEOUT) ./...
 
 check: test-deps ## the gate for every change: format, vet, staticcheck, govulncheck, tests under the race detector

@@ -20,10 +20,10 @@ import (
 type bench struct {
 	opt     options
 	dir     string
-	pg      *servers.PG    // nil until somebody needs it
-	my      *servers.Maria // nil until somebody needs it
-	django  string         // the folder of the Django project; empty until somebody needs it
-	dbFile  string         // the SQLite file; empty until somebody needs it
+	pg      *servers.PG          // nil until somebody needs it
+	my      *servers.MySQLServer // nil until somebody needs it
+	django  string               // the folder of the Django project; empty until somebody needs it
+	dbFile  string               // the SQLite file; empty until somebody needs it
 	results []result
 	notes   []string
 	first   []sample         // our first backups of «bench», the last of them in the folder «repo»

@@ -4,12 +4,13 @@
 # As root on Debian it installs what is missing; elsewhere it says what is missing and fails.
 # It may run any number of times and takes well under a second when all is there.
 #
-# PostgreSQL 15 and 17 are both tested, and one Debian release has only one of them. The
-# other comes from a Debian trixie in a folder, and internal/servers runs it by chroot.
+# PostgreSQL 15, 17 and 18 are tested, and MySQL beside MariaDB, and one Debian release has only one PostgreSQL
+# and no MySQL. The others come from a Debian trixie and a Debian sid in folders, and internal/servers runs them by chroot.
 set -euo pipefail
 
 cache="${HOLDFAST_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/holdfast-test}" # as internal/servers has it
 trixie="$cache/trixie"
+sid="$cache/sid"
 
 say() { echo "test-deps: $*" >&2; }
 
@@ -48,7 +49,12 @@ for release in 4.2:trixie 5.2:trixie-backports; do
 done
 need mariadb-server-core mariadb-install-db # without the service of mariadb-server
 need mariadb-client mariadb-dump
-want_trixie=
+want_trixie= want_sid=
+mysql=$(PATH="$PATH:/usr/sbin" command -v mysqld || true)
+if { [ -z "$mysql" ] || "$mysql" --no-defaults --version 2>&1 | grep -q MariaDB; } && [ ! -x "$sid/usr/sbin/mysqld" ]; then
+	want_sid=yes
+	need debootstrap debootstrap
+fi
 if [ -z "${HOLDFAST_TEST_PG:-}" ]; then
 	need postgresql-15 /usr/lib/postgresql/15/bin/postgres
 	need postgresql-client-15 /usr/lib/postgresql/15/bin/pg_dump
@@ -57,8 +63,12 @@ if [ -z "${HOLDFAST_TEST_PG:-}" ]; then
 		want_trixie=yes
 		need debootstrap debootstrap
 	fi
+	if [ ! -x /usr/lib/postgresql/18/bin/postgres ] && [ ! -x "$sid/usr/lib/postgresql/18/bin/postgres" ]; then
+		want_sid=yes
+		need debootstrap debootstrap
+	fi
 fi
-if [ ${#packages[@]} -eq 0 ] && [ -z "$want_trixie" ] && [ ${#want_django[@]} -eq 0 ]; then
+if [ ${#packages[@]} -eq 0 ] && [ -z "$want_trixie$want_sid" ] && [ ${#want_django[@]} -eq 0 ]; then
 	exit 0
 fi
 
@@ -68,6 +78,9 @@ if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	for package in "${packages[@]}"; do say "  Debian's package $package, or the same by other means"; done
 	if [ -n "$want_trixie" ]; then
 		say "  PostgreSQL 17, in /usr/lib/postgresql/17/bin or as a Debian trixie in $trixie"
+	fi
+	if [ -n "$want_sid" ]; then
+		say "  MySQL 8.0 or newer with mysqld and mysqladmin on \$PATH, and PostgreSQL 18 in /usr/lib/postgresql/18/bin, or both as a Debian sid in $sid"
 	fi
 	for release in "${want_django[@]}"; do
 		say "  Django ${release%%:*} and what it needs, in $cache/django-${release%%:*}/usr/lib/python3/dist-packages"
@@ -101,7 +114,7 @@ fi
 
 # The other Debian releases come from the mirror this machine's own packages come from.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-if [ -n "$want_trixie" ] || [ ${#want_django[@]} -gt 0 ]; then
+if [ -n "$want_trixie$want_sid" ] || [ ${#want_django[@]} -gt 0 ]; then
 	codename=$(. /etc/os-release && echo "${VERSION_CODENAME:-}")
 	mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Component: main' "Codename: $codename" | head -n 1)
 	if [ -z "$mirror" ]; then
@@ -139,25 +152,34 @@ for release in "${want_django[@]}"; do
 	rm -rf "$new"
 done
 
-if [ -n "$want_trixie" ]; then
+# debian SUITE PACKAGES: makes a Debian of a suite with the packages in $cache/SUITE.
+debian() {
+	local suite=$1 packages=$2 new proxy check=(--keyring="$keyring")
 	proxy=$(apt-config shell proxy Acquire::http::Proxy) && eval "$proxy" && [ -n "${proxy:-}" ] && export http_proxy="$proxy"
-	check=(--keyring="$keyring")
 	if [ ! -e "$keyring" ]; then
 		say "warning: $keyring is missing, so the packages' signatures are not checked"
 		check=(--no-check-gpg)
 	fi
-	say "making a Debian trixie with PostgreSQL 17 in $trixie"
+	say "making a Debian $suite with $packages in $cache/$suite"
 	# Made aside, so that a half-made one is never taken for a whole one.
-	new=$(mktemp -d "$cache/trixie.XXXXXX")
-	if ! debootstrap --variant=minbase "${check[@]}" --include=postgresql-17 trixie "$new" "$mirror" >"$cache/debootstrap.log" 2>&1; then
+	new=$(mktemp -d "$cache/$suite.XXXXXX")
+	if ! debootstrap --variant=minbase "${check[@]}" --include="$packages" "$suite" "$new" "$mirror" >"$cache/debootstrap.log" 2>&1; then
 		tail -n 20 "$cache/debootstrap.log" "$new/debootstrap/debootstrap.log" >&2 || true
 		rm -rf --one-file-system "$new"
 		say "debootstrap did not work; its whole log is in $cache/debootstrap.log"
 		exit 1
 	fi
-	rm -rf "$new"/var/cache/apt/archives/*.deb "$new"/usr/share/{doc,man,locale}
+	rm -rf "$new"/var/cache/apt/archives/*.deb "$new"/var/lib/apt/lists/* "$new"/usr/share/{doc,man,locale}
+	if [ -x "$new/usr/sbin/mysqld" ]; then # a fresh data folder to copy: making one takes many seconds
+		chroot "$new" /usr/sbin/mysqld --no-defaults --user=root --initialize-insecure --datadir=/var/lib/mysql-empty --skip-log-bin --performance-schema=off \
+			--innodb-flush-method=nosync --innodb-doublewrite=0 --innodb-redo-log-capacity=16M >>"$cache/debootstrap.log" 2>&1
+		rm -f "$new/var/lib/mysql-empty/auto.cnf" # each copy is a server of its own
+		chmod -R a+rX "$new/var/lib/mysql-empty"
+	fi
 	chmod 755 "$new"
-	rm -rf --one-file-system "$trixie"
-	mv "$new" "$trixie"
-fi
+	rm -rf --one-file-system "${cache:?}/$suite"
+	mv "$new" "$cache/$suite"
+}
+if [ -n "$want_trixie" ]; then debian trixie postgresql-17; fi
+if [ -n "$want_sid" ]; then debian sid mysql-server-core,mysql-client-core,postgresql-18; fi
 say "done"

@@ -39,7 +39,8 @@ type Merger interface {
 	Begin(ctx context.Context, plan []*Merge) error
 
 	// Load takes rows for one merge of the plan. It may be called several times for one merge. Two rows
-	// with one key are an error that names the key.
+	// with one key are an error that names the key. An error about one row has a *[RowError] in its chain where the
+	// engine says which row it is.
 	Load(ctx context.Context, m *Merge, r io.Reader) (Count, error)
 
 	// Finish merges, checks every foreign key of and to the merged tables, sets sequences and counters of
@@ -50,6 +51,15 @@ type Merger interface {
 	// Abort undoes everything. It is called at most once and not after a nil Finish.
 	Abort(ctx context.Context) error
 }
+
+// A RowError is why one row of a Load was not taken.
+type RowError struct {
+	Row int64 // its number in what that Load read, from 1
+	Err error
+}
+
+func (e *RowError) Error() string { return e.Err.Error() }
+func (e *RowError) Unwrap() error { return e.Err }
 
 // A Violation is a kind of broken reference: rows of Table whose Columns name a row of References that is not there.
 type Violation struct {

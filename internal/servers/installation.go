@@ -25,8 +25,23 @@ type installation struct {
 // oldstable ship.
 func defaultVersions() []string { return []string{"15", "17"} }
 
-// PostgresVersions lists the major versions to test with: "15" and "17", or those of the bin
-// folders in $HOLDFAST_TEST_PG. A version in the list may still be missing: [Postgres] tells.
+// releases are the Debian releases that scripts/test-deps.sh unpacks beside this machine's own.
+func releases() []string { return []string{"trixie", "sid"} }
+
+// newest is tested where a version can make a difference: see [EveryPostgres].
+const newest = "18"
+
+// EveryPostgres lists the versions of [PostgresVersions] and, unless $HOLDFAST_TEST_PG says which, the newest one:
+// for the tests that show whether a version works at all, since to run all of them once more takes long.
+func EveryPostgres() []string {
+	if len(testPG()) > 0 {
+		return PostgresVersions()
+	}
+	return append(defaultVersions(), newest)
+}
+
+// PostgresVersions lists the major versions to test with: "15" and "17", or those that
+// $HOLDFAST_TEST_PG names. A version in the list may still be missing: [Postgres] tells.
 func PostgresVersions() []string {
 	dirs := testPG()
 	if len(dirs) == 0 {
@@ -45,32 +60,48 @@ func PostgresVersions() []string {
 	return majors
 }
 
+// testPG returns what $HOLDFAST_TEST_PG names: bin folders, or major versions that are in the usual places.
 func testPG() []string { return filepath.SplitList(os.Getenv("HOLDFAST_TEST_PG")) }
 
 // find locates a PostgreSQL of the major version: in $HOLDFAST_TEST_PG, else where Debian
-// packages put it on this machine, else in the Debian trixie that scripts/test-deps.sh makes.
+// packages put it on this machine, else in one of the Debian releases that scripts/test-deps.sh unpacks.
 func find(major string) (installation, error) {
 	if dirs := testPG(); len(dirs) > 0 {
 		for _, dir := range dirs {
+			if dir == major {
+				return installed(major)
+			}
 			if got, err := majorOf(dir); err == nil && got == major {
 				return installation{major: major, bin: dir, tools: dir}, nil
 			}
 		}
 		return installation{}, fmt.Errorf("$HOLDFAST_TEST_PG has no PostgreSQL %s", major)
 	}
+	return installed(major)
+}
+
+// installed locates a PostgreSQL where packages and scripts/test-deps.sh put it.
+func installed(major string) (installation, error) {
 	bin := filepath.Join("/usr/lib/postgresql", major, "bin")
 	if _, err := os.Stat(filepath.Join(bin, "postgres")); err == nil {
 		return installation{major: major, bin: bin, tools: bin}, nil
 	}
-	root := filepath.Join(CacheDir(), "trixie")
-	if _, err := os.Stat(filepath.Join(root, bin, "postgres")); err != nil {
-		return installation{}, fmt.Errorf("neither %s nor %s has it: run scripts/test-deps.sh as root", bin, root)
+	root := ""
+	for _, release := range releases() {
+		dir := filepath.Join(CacheDir(), release)
+		if _, err := os.Stat(filepath.Join(dir, bin, "postgres")); err == nil {
+			root = dir
+			break
+		}
+	}
+	if root == "" {
+		return installation{}, fmt.Errorf("neither %s nor the Debian releases in %s have it: run scripts/test-deps.sh as root", bin, CacheDir())
 	}
 	if os.Getuid() != 0 {
 		return installation{}, fmt.Errorf("the one in %s runs by chroot, which needs root", root)
 	}
 	tools := filepath.Join(CacheDir(), "bin-"+major)
-	if err := writeTools(tools, root, bin); err != nil {
+	if err := writeTools(tools, root, bin, postgresTools...); err != nil {
 		return installation{}, err
 	}
 	return installation{major: major, bin: bin, root: root, tools: tools}, nil
@@ -79,6 +110,9 @@ func find(major string) (installation, error) {
 var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
 
 func majorOf(bin string) (string, error) {
+	if n, err := strconv.Atoi(bin); err == nil && n > 0 {
+		return bin, nil
+	}
 	out, err := exec.Command(filepath.Join(bin, "postgres"), "--version").Output()
 	if err != nil {
 		return "", err
@@ -90,10 +124,15 @@ func majorOf(bin string) (string, error) {
 	return string(m[1]), nil
 }
 
+var postgresTools = []string{
+	"pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_basebackup", "pg_isready",
+	"pg_verifybackup", "pg_receivewal", "createdb", "dropdb", "vacuumdb", "pgbench",
+}
+
 // writeTools makes wrappers in dir for the client programs of the system in root. They run
 // under that system's own loader and libraries, but not by chroot: a client must see the
 // files it is told to read and write.
-func writeTools(dir, root, bin string) error {
+func writeTools(dir, root, bin string, names ...string) error {
 	loader, err := onlyMatch(filepath.Join(root, "lib*", "ld-linux*.so.*"))
 	if err != nil {
 		return err
@@ -105,10 +144,7 @@ func writeTools(dir, root, bin string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, name := range []string{
-		"pg_dump", "pg_dumpall", "pg_restore", "psql", "pg_basebackup", "pg_isready",
-		"pg_verifybackup", "pg_receivewal", "createdb", "dropdb", "vacuumdb", "pgbench",
-	} {
+	for _, name := range names {
 		// $0 as argv[0]: pg_dumpall looks for pg_dump beside itself.
 		script := fmt.Sprintf("#!/bin/sh\nexec %s --library-path %s --argv0 \"$0\" %s \"$@\"\n",
 			quoteSh(loader), quoteSh(libs), quoteSh(filepath.Join(root, bin, name)))

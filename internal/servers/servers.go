@@ -15,8 +15,8 @@
 // the process that started them, however that ends: see watch.sh.
 //
 // Four environment variables matter. $HOLDFAST_REQUIRE names what must not be missing:
-// without it a test is skipped, with it the test fails. $HOLDFAST_TEST_PG lists bin folders
-// of the PostgreSQL installations to use instead of the default ones. $HOLDFAST_TEST_CACHE is
+// without it a test is skipped, with it the test fails. $HOLDFAST_TEST_PG lists what
+// PostgreSQL installations to use instead of the default ones: bin folders, or major versions («18»). $HOLDFAST_TEST_CACHE is
 // where scripts/test-deps.sh keeps what it had to make; without it that is a folder in
 // $XDG_CACHE_HOME or ~/.cache.
 package servers
@@ -33,7 +33,7 @@ import (
 // Require skips the test unless ok, or fails it when $HOLDFAST_REQUIRE, a comma list, has
 // name in it. Why says what is missing, for the person who is to provide it.
 //
-// Names in use: postgres15, postgres17 (and so on), mariadb, sqlite3, python3, tmpfs, kopia. The
+// Names in use: postgres15, postgres17 (and so on), mariadb, mysql, sqlite3, python3, tmpfs, kopia. The
 // Makefile lists those that CI requires.
 func Require(t testing.TB, name string, ok bool, why string) {
 	t.Helper()

@@ -72,4 +72,18 @@ func TestPostgresVersions(t *testing.T) {
 			t.Error("found a version that was not named")
 		}
 	})
+	t.Run("may_be_versions_in_the_usual_places", func(t *testing.T) {
+		t.Setenv("HOLDFAST_TEST_PG", "")
+		in := install(t, "15")
+		t.Setenv("HOLDFAST_TEST_PG", "15")
+		if got := EveryPostgres(); len(got) != 1 || got[0] != "15" {
+			t.Errorf("got %v, want 15", got)
+		}
+		if got, err := find("15"); err != nil || got.bin != in.bin {
+			t.Errorf("got %v, %v", got.bin, err)
+		}
+		if _, err := find("18"); err == nil {
+			t.Error("found a version that was not named")
+		}
+	})
 }

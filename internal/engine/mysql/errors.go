@@ -62,6 +62,8 @@ func numbers(n uint16) trouble {
 		return trouble{fail.Unavailable, "somebody ended the query on the server"}
 	case 1034, 1035, 1194, 1195, 126, 127, 1877, 1712, 1817:
 		return trouble{fail.Damaged, "the server can't read its own files: check its disk and its log"}
+	case 3750:
+		return trouble{fail.Unsupported, "the server demands primary keys: set sql_require_primary_key=0 there, or restore as a user with SESSION_VARIABLES_ADMIN"}
 	case errBrokenView:
 		return trouble{fail.Incomplete, "drop or repair the view"}
 	case 1235, 1115, 1273, 1286, 1193, errLocalOff, errLocalOff2, errLocalOff3:

@@ -26,6 +26,11 @@ var clientWords = map[string]bool{"source": true, "system": true, "connect": tru
 // rowWords begin statements that do not end a transaction.
 var rowWords = map[string]bool{"insert": true, "replace": true, "update": true, "delete": true, "select": true, "with": true, "values": true, "set": true, "do": true, "savepoint": true, "release": true}
 
+// anyDefiner is a DEFINER clause as mysqldump writes it, in a comment for certain versions too; nothing that is quoted or in brackets stands before it.
+var anyDefiner = regexp.MustCompile("(?is)^((?:/\\*!\\d*\\s*)?CREATE\\b[^'\"`(;]*?)\\bDEFINER\\s*=\\s*" + account + "(?:\\s*@\\s*" + account + ")?")
+
+const account = "(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|\\w+(?:\\(\\))?)"
+
 // judge decides what becomes of a statement: it may be left out or refused.
 func (s *scriptRun) judge(p sqlsplit.Piece, list []sqlsplit.Token) (skip bool, err error) {
 	if err := s.refuse(p.Text, list); err != nil {
@@ -34,6 +39,10 @@ func (s *scriptRun) judge(p sqlsplit.Piece, list []sqlsplit.Token) (skip bool, e
 	first := strings.ToLower(list[0].Text)
 	if first == "alter" && names(list, "database", "schema") { // mysqldump names the database that it dumped
 		s.note("ALTER DATABASE was left out: it may name another database")
+		return true, nil
+	}
+	if first == "set" && isReplication(list) {
+		s.note("what mysqldump sets for replicas (GTID_PURGED, SQL_LOG_BIN) was left out")
 		return true, nil
 	}
 	if !s.whole {
@@ -61,6 +70,17 @@ func (s *scriptRun) judge(p sqlsplit.Piece, list []sqlsplit.Token) (skip bool, e
 	s.result.Notes = slices.DeleteFunc(s.result.Notes, func(n string) bool { return n == noteOne })
 	s.note(noteCommits)
 	return false, nil
+}
+
+// isReplication recognizes the settings by which mysqldump keeps the history of a server: they are not about the database, and the binary log must
+// have what is loaded.
+func isReplication(list []sqlsplit.Token) bool {
+	for _, t := range list {
+		if t.Is("gtid_purged") || t.Is("sql_log_bin") {
+			return true
+		}
+	}
+	return false
 }
 
 // commitsItself recognizes SET autocommit = 1, which ends a transaction.

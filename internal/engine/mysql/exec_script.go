@@ -16,6 +16,7 @@ import (
 type ScriptOptions struct {
 	NoTransaction bool // each statement by itself, as the mariadb client does
 	DryRun        bool // undo everything at the end: only for scripts of rows
+	NoOwner       bool // leave DEFINER clauses out: views, triggers and routines belong to who runs the script
 }
 
 // A ScriptResult says what an ExecScript did.
@@ -182,7 +183,11 @@ func (s *scriptRun) statement(ctx context.Context, p sqlsplit.Piece, list []sqls
 	if skip {
 		return nil
 	}
-	n, err := s.s.affect(ctx, p.SQL())
+	sql := p.SQL()
+	if s.opt.NoOwner {
+		sql = anyDefiner.ReplaceAllString(sql, "$1")
+	}
+	n, err := s.s.affect(ctx, sql)
 	switch {
 	case isNumber(err, errEmptyQuery):
 		return nil

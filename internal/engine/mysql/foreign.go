@@ -13,11 +13,10 @@ import (
 
 // Limits of this engine.
 const (
-	maxName     = 64   // characters of an identifier
-	maxComment  = 1024 // of a column's comment
-	maxVarchar  = 16383
-	keyBytes    = 3072
-	keyedLength = 255 // characters of a keyed text that does not say how long it may be
+	maxName    = 64   // characters of an identifier
+	maxComment = 1024 // of a column's comment
+	maxVarchar = 16383
+	keyBytes   = 3072
 )
 
 // holdsRows reports whether rows of the table can be loaded here.
@@ -98,12 +97,12 @@ func (t *Target) planForeign() error {
 	return nil
 }
 
-// keyedColumns are those that a key or foreign key has, and how many columns the longest key has.
-func keyedColumns(s *rows.Schema, table *rows.Table) map[string]bool {
-	keyed := map[string]bool{}
+// keyedColumns are those that a key or foreign key has, with the number of columns of the longest such key.
+func keyedColumns(s *rows.Schema, table *rows.Table) map[string]int {
+	keyed := map[string]int{}
 	add := func(names []string) {
 		for _, n := range names {
-			keyed[n] = true
+			keyed[n] = max(keyed[n], len(names))
 		}
 	}
 	add(table.PrimaryKey)
@@ -145,7 +144,7 @@ func (t *Target) foreignSQL(table *rows.Table, name string) (*tableSQL, error) {
 		typ := t.columnType(table, c, keyed[c.Name])
 		if c.Type == rows.Int { // this engine wants both sides of a reference to be of one type
 			root, top := t.referenced(table, c)
-			typ = t.quietType(root, top, true)
+			typ = t.quietType(root, top, keyed[c.Name])
 		}
 		line := "  " + quoteIdent(c.Name) + " " + typ
 		if c.NotNull || slices.Contains(table.PrimaryKey, c.Name) {
@@ -224,8 +223,8 @@ func (t *Target) counts(table *rows.Table, c *rows.Column) bool {
 	})
 }
 
-// columnType is the type of a column here.
-func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed bool) string {
+// columnType is the type of a column here. A keyed one that does not say how long it may be gets its share of what a key of so many columns may have.
+func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed int) string {
 	if t.schema.Origin.Engine == "mysql" { // of a backup without definitions
 		return c.Native
 	}
@@ -245,8 +244,8 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed bool) strin
 		}
 		return fmt.Sprintf("decimal(%d,%d)", c.Size, c.Scale)
 	case rows.Bytes:
-		if keyed {
-			return fmt.Sprintf("varbinary(%d)", keyedLength)
+		if keyed > 0 {
+			return fmt.Sprintf("varbinary(%d)", keyBytes/keyed)
 		}
 		return "longblob"
 	case rows.Date:
@@ -280,8 +279,8 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed bool) strin
 	switch {
 	case c.Size > 0 && c.Size <= maxVarchar && (c.Type == rows.Text || c.Type == rows.Enum):
 		return fmt.Sprintf("varchar(%d)", c.Size)
-	case keyed:
-		return fmt.Sprintf("varchar(%d)", keyedLength)
+	case keyed > 0:
+		return fmt.Sprintf("varchar(%d)", keyBytes/4/keyed)
 	}
 	return "longtext"
 }
@@ -374,7 +373,11 @@ func (t *Target) keyColumns(table *rows.Table, columns []string, unique bool) st
 			continue
 		}
 		typ := t.quietType(table, c, keyed[name])
-		if typ == "longtext" || typ == "longblob" || typ == "json" || strings.HasPrefix(typ, "varchar") && c.Size*4*len(columns) > keyBytes {
+		size := c.Size * 4
+		if size == 0 && keyed[name] > 0 {
+			size = keyBytes / keyed[name]
+		}
+		if typ == "longtext" || typ == "longblob" || typ == "json" || strings.HasPrefix(typ, "var") && size*len(columns) > keyBytes {
 			list[i] += "(191)"
 		}
 	}
@@ -382,7 +385,7 @@ func (t *Target) keyColumns(table *rows.Table, columns []string, unique bool) st
 }
 
 // quietType is columnType without a second entry among what is omitted.
-func (t *Target) quietType(table *rows.Table, c *rows.Column, keyed bool) string {
+func (t *Target) quietType(table *rows.Table, c *rows.Column, keyed int) string {
 	left := t.left
 	defer func() { t.left = left }()
 	return t.columnType(table, c, keyed)

@@ -55,8 +55,9 @@ func foreign() *stub {
 	}
 }
 
-func TestForeign(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestForeign(t *testing.T) { eachFlavour(t, testForeign) }
+
+func testForeign(t *testing.T, m *servers.MySQLServer) {
 	to := m.CreateDatabase(t)
 	target, report := restore(t, foreign(), to, TargetOptions{})
 	if report.Total().Rows != 7 {
@@ -68,6 +69,9 @@ func TestForeign(t *testing.T) {
 		want := "1\tA\t1\t1.50\thappy\t2024-05-06 07:08:09.123456\t-32768\t9223372036854775807\t1.5\t0.00001\t3.140000000000000000000000000000\tC3A4C3B6C3BC\t00FF5C0A09\t2024-02-29\t23:59:59.999999\t0001-01-01 00:00:00.000000\t-244493211000\t123e4567-e89b-12d3-a456-426655440000\t{\"a\": \"\\n\"}\t{1,2}\t10.0.0.0/8\n" +
 			"2\ta\t0\tNULL\tit's\t2024-05-06 07:08:09.000000\tNULL\tNULL\tNULL\t-0.5\t0.000000000000000000000000000001\t7461620966660C76740B6E6C0A5C\t\tNULL\tNULL\tNULL\t90000000000\tNULL\tNULL\tNULL\tNULL\n" +
 			"3\ta \tNULL" + strings.Repeat("\tNULL", 18) + "\nx\t1\tA\ny\tNULL\tNULL\n1\tone\n2\ttwo"
+		if !isMaria(m) { // which has a type for them
+			want = strings.Replace(want, "123e4567-e89b-12d3-a456-426655440000", "123e4567e89b12d3a456426655440000", 1)
+		}
 		if diff := cmp.Diff(strings.Split(want, "\n"), strings.Split(got, "\n")); diff != "" {
 			t.Error(diff)
 		}
@@ -87,7 +91,7 @@ func TestForeign(t *testing.T) {
 		}
 	})
 	t.Run("values_without_a_counterpart_are_errors_that_name_the_column", func(t *testing.T) {
-		for _, c := range []struct{ typ, value string }{{"timestamp", "infinity"}, {"timestamptz", "0044-03-15 00:00:00+00 BC"}, {"interval", "1 mon"}, {"bool", "maybe"}, {"float", "NaN"}, {"int", "99999999999"}, {"text", strings.Repeat("x", 256)}} {
+		for _, c := range []struct{ typ, value string }{{"timestamp", "infinity"}, {"timestamptz", "0044-03-15 00:00:00+00 BC"}, {"interval", "1 mon"}, {"bool", "maybe"}, {"float", "NaN"}, {"int", "99999999999"}, {"text", strings.Repeat("x", 800)}} {
 			v := &stub{schema: &rows.Schema{Origin: rows.Origin{Engine: "postgres"}, Tables: []*rows.Table{{Name: "t", Kind: rows.Ordinary, Columns: []rows.Column{{Name: "x", Type: rows.Type(c.typ), Size: 32}}, Unique: [][]string{{"x"}}}}},
 				text: map[string]string{"t": c.value + "\n"}}
 			if c.typ == "text" {
@@ -109,7 +113,7 @@ func TestForeign(t *testing.T) {
 			text: map[string]string{"django_migrations": "2024-01-02 03:04:05.678901\n", "t": "123e4567e89b12d3a456426655440000\t1\n"}}
 		db := m.CreateDatabase(t)
 		restore(t, v, db, TargetOptions{})
-		if got := m.SQL(t, db, "SELECT * FROM t; SELECT * FROM django_migrations"); got != "123e4567-e89b-12d3-a456-426655440000\t1\n2024-01-02 03:04:05.678901" {
+		if got := m.SQL(t, db, "SELECT * FROM t; SELECT * FROM django_migrations"); strings.ReplaceAll(got, "e4567-e89b-12d3-a456-", "e4567e89b12d3a456") != "123e4567e89b12d3a456426655440000\t1\n2024-01-02 03:04:05.678901" {
 			t.Errorf("got %s", got)
 		}
 	})

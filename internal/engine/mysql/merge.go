@@ -305,7 +305,7 @@ func (m *Merger) Load(ctx context.Context, merge *rows.Merge, r io.Reader) (rows
 		err = fail.Wrap(fail.Incomplete, err, "", "the table refuses a row")
 	}
 	g.loaded += c.Rows
-	return c, fail.Op(explainIn(ctx, err), "merge into %s", merge.Table)
+	return c, fail.Op(m.explain(ctx, err), "merge into %s", merge.Table)
 }
 
 // Finish merges, checks and commits; see [rows.Merger]. Kinds: Incomplete for rows that don't fit.

@@ -17,7 +17,7 @@ import (
 	"github.com/holdfast-db/holdfast/internal/scratch"
 )
 
-// A ScratchServer is a MariaDB server of our own, for a while: started from the programs on this machine, in a folder that goes
+// A ScratchServer is a MariaDB or MySQL server of our own, for a while: started from the programs on this machine, in a folder that goes
 // with it, reachable through a socket in that folder alone, and without the care for durability that data needs. Events don't run. It ends with
 // this process, however that ends.
 type ScratchServer struct {
@@ -28,8 +28,8 @@ type ScratchServer struct {
 
 const longestSocket = 107 // bytes, as the kernel has it
 
-// StartScratch starts a server for a backup of the given origin: MariaDB of the same version or a newer one. The folder is made in dir; "" is the
-// usual place for temporary files. Kind: Unsupported, when the programs are missing or the backup is one of MySQL.
+// StartScratch starts a server for a backup of the given origin: MariaDB or MySQL as it was, of the same version or a newer one. The folder is made
+// in dir; "" is the usual place for temporary files. Kind: Unsupported, when the programs are missing.
 func StartScratch(ctx context.Context, origin rows.Origin, dir string) (*ScratchServer, error) {
 	p, err := serverPrograms(ctx, origin.Version)
 	if err != nil {
@@ -50,39 +50,65 @@ func StartScratch(ctx context.Context, origin rows.Origin, dir string) (*Scratch
 }
 
 // programs are what a server needs.
-type programs struct{ server, install string }
+type programs struct {
+	maria           bool
+	server, install string // MySQL's server makes its data itself
+}
 
-const hintScratch = "install mariadb-server on this machine, set HOLDFAST_MARIADB_BIN to the folder of its programs, or drill on a server: --to-scratch mysql://…"
+// flavour is what is to be found and how, and the hint when it is not.
+type flavour struct{ name, variable, servers, hint string }
+
+func flavourOf(maria bool) flavour {
+	if maria {
+		return flavour{"MariaDB", "HOLDFAST_MARIADB_BIN", "mariadbd mysqld",
+			"install mariadb-server on this machine, set HOLDFAST_MARIADB_BIN to the folder of its programs, or drill on a server: --to-scratch mysql://…"}
+	}
+	return flavour{"MySQL", "HOLDFAST_MYSQL_BIN", "mysqld",
+		"install MySQL's server on this machine, set HOLDFAST_MYSQL_BIN to the folder of mysqld, or drill on a server: --to-scratch mysql://…"}
+}
 
 // serverPrograms finds the programs of a server that is at least of a version.
 func serverPrograms(ctx context.Context, version string) (p programs, err error) {
 	want := parseVersion(version)
-	if !want.maria {
-		return p, fail.New(fail.Unsupported, "drill on a server: --to-scratch mysql://…", "start a scratch server for a backup of MySQL %s: only MariaDB is started here", version)
-	}
-	if p.server = findProgram("mariadbd", "mysqld"); p.server == "" {
-		return p, fail.New(fail.Unsupported, hintScratch, "find a MariaDB server to start: there is no mariadbd on $PATH, nor in /usr/sbin")
-	}
-	if p.install = findProgram("mariadb-install-db", "mysql_install_db"); p.install == "" {
-		return p, fail.New(fail.Unsupported, hintScratch, "find a MariaDB server to start: there is no mariadb-install-db on $PATH")
-	}
-	out, err := exec.CommandContext(ctx, p.server, "--no-defaults", "--version").Output()
-	if err != nil {
-		if ctx.Err() != nil {
-			return p, ctx.Err()
+	f := flavourOf(want.maria)
+	p.maria = want.maria
+	folder, other := os.Getenv(f.variable), ""
+	for _, name := range strings.Fields(f.servers) {
+		path := findProgram(folder, name)
+		if path == "" {
+			continue
 		}
-		return p, fail.Wrap(fail.Unsupported, err, hintScratch, "ask %s for its version", p.server)
+		out, err := exec.CommandContext(ctx, path, "--no-defaults", "--version").Output()
+		if err != nil {
+			if ctx.Err() != nil {
+				return p, ctx.Err()
+			}
+			return p, fail.Wrap(fail.Unsupported, err, f.hint, "ask %s for its version", path)
+		}
+		_, text, _ := strings.Cut(string(out), "Ver ")
+		if have := parseVersion(text); have.maria == want.maria && have.number/100 >= want.number/100 {
+			p.server = path
+			break
+		}
+		other = fmt.Sprintf("%s is %s", path, strings.TrimSpace(text))
 	}
-	_, text, _ := strings.Cut(string(out), "Ver ")
-	if have := parseVersion(text); !have.maria || have.number/100 < want.number/100 {
-		return p, fail.New(fail.Unsupported, hintScratch, "find a MariaDB server of version %s or newer to start: %s is %s", version, p.server, strings.TrimSpace(text))
+	switch {
+	case p.server == "" && other != "":
+		return p, fail.New(fail.Unsupported, f.hint, "find a %s server of version %s or newer to start: %s", f.name, version, other)
+	case p.server == "":
+		return p, fail.New(fail.Unsupported, f.hint, "find a %s server to start: there is no %s on $PATH, nor in /usr/sbin", f.name, strings.Fields(f.servers)[0])
+	case !p.maria:
+		return p, nil
+	}
+	if p.install = findProgram(folder, "mariadb-install-db", "mysql_install_db"); p.install == "" {
+		return p, fail.New(fail.Unsupported, f.hint, "find a MariaDB server to start: there is no mariadb-install-db on $PATH")
 	}
 	return p, nil
 }
 
-// findProgram returns the path of the first of the programs that is there.
-func findProgram(names ...string) string {
-	folders := append([]string{os.Getenv("HOLDFAST_MARIADB_BIN")}, filepath.SplitList(os.Getenv("PATH"))...)
+// findProgram returns the path of the first of the programs that is there: in the folder, on $PATH or where servers are.
+func findProgram(folder string, names ...string) string {
+	folders := append([]string{folder}, filepath.SplitList(os.Getenv("PATH"))...)
 	for _, name := range names {
 		for _, dir := range append(folders, "/usr/sbin", "/usr/libexec") { // Debian's users have no /usr/sbin on their path
 			path := filepath.Join(dir, name)
@@ -108,27 +134,24 @@ func (s *ScratchServer) start(ctx context.Context, p programs, as *syscall.Crede
 		return err
 	}
 	env := []string{"PATH=/usr/bin:/bin:/usr/sbin:/sbin", "LC_ALL=C.UTF-8", "HOME=" + s.folder, "TZ=UTC"}
-	install := exec.CommandContext(ctx, p.install, "--no-defaults", "--datadir="+data, "--auth-root-authentication-method=normal", "--skip-test-db",
-		"--skip-name-resolve", "--innodb-log-file-size=8M", "--innodb-flush-method=nosync")
+	install := p.prepare(ctx, s.folder, data, lowerCase)
 	install.Env, install.Dir = env, s.folder
 	install.SysProcAttr = &syscall.SysProcAttr{Credential: as, Setpgid: true}
-	install.Cancel = func() error { return syscall.Kill(-install.Process.Pid, syscall.SIGKILL) } // it is a script that starts a server
+	install.Cancel = func() error { return syscall.Kill(-install.Process.Pid, syscall.SIGKILL) } // it may be a script that starts a server
 	install.WaitDelay = closeWait
 	if out, err := install.CombinedOutput(); err != nil {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		return fail.Wrap(fail.Unavailable, fmt.Errorf("%w: %s", err, lastError(out)), "", "run mariadb-install-db")
+		return fail.Wrap(fail.Unavailable, fmt.Errorf("%w: %s", err, lastError(out)), "", "run %s", filepath.Base(install.Path))
 	}
 	out, err := os.OpenFile(log, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
 	defer out.Close()
-	cmd := exec.Command(p.server, "--no-defaults", "--datadir="+data, "--socket="+s.socket(), "--pid-file="+filepath.Join(s.folder, "pid"), "--init-file="+first, "--tmpdir="+s.folder,
-		"--skip-networking", "--skip-name-resolve", "--skip-log-bin", "--event-scheduler=OFF", "--performance-schema=off", "--secure-file-priv="+s.folder,
-		"--character-set-server=utf8mb4", "--collation-server=utf8mb4_general_ci", "--local-infile=1", "--max-allowed-packet=1G", "--lower-case-table-names="+lowerCaseNames(lowerCase),
-		"--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0", "--innodb-log-file-size=64M", "--innodb-buffer-pool-size=128M")
+	cmd := exec.Command(p.server, append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + s.socket(), "--pid-file=" + filepath.Join(s.folder, "pid"),
+		"--init-file=" + first, "--tmpdir=" + s.folder, "--secure-file-priv=" + s.folder}, p.settings(lowerCase)...)...)
 	cmd.Env, cmd.Dir, cmd.Stdout, cmd.Stderr = env, s.folder, out, out
 	if s.server, err = scratch.Start(cmd, as, syscall.SIGKILL); err != nil {
 		return err
@@ -137,6 +160,27 @@ func (s *ScratchServer) start(ctx context.Context, p programs, as *syscall.Crede
 		said, _ := os.ReadFile(log)
 		return lastError(said)
 	})
+}
+
+// prepare is the command that makes the data of an empty server.
+func (p programs) prepare(ctx context.Context, folder, data, lowerCase string) *exec.Cmd {
+	args := []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + folder, "--innodb-flush-method=nosync"}
+	if p.maria {
+		return exec.CommandContext(ctx, p.install, append(args, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve", "--innodb-log-file-size=8M")...)
+	}
+	return exec.CommandContext(ctx, p.server, append(args, "--initialize-insecure", "--skip-log-bin", "--performance-schema=OFF", "--innodb-doublewrite=0",
+		"--lower-case-table-names="+lowerCaseNames(lowerCase))...)
+}
+
+// settings are for a server that nobody else reaches and whose data nobody needs.
+func (p programs) settings(lowerCase string) []string {
+	list := []string{"--skip-networking", "--skip-name-resolve", "--skip-log-bin", "--event-scheduler=OFF", "--performance-schema=OFF",
+		"--character-set-server=utf8mb4", "--local-infile=1", "--max-allowed-packet=1G", "--lower-case-table-names=" + lowerCaseNames(lowerCase),
+		"--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-doublewrite=0", "--innodb-buffer-pool-size=128M"}
+	if p.maria {
+		return append(list, "--collation-server=utf8mb4_general_ci", "--innodb-log-file-size=64M")
+	}
+	return append(list, "--mysqlx=OFF", "--loose-innodb-redo-log-capacity=128M") // the capacity is of 8.0.30
 }
 
 // answers tries a connection.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -51,7 +52,7 @@ func CheckDatabase(ctx context.Context, db string) (findings []string, err error
 	if findings, err = s.checkTables(ctx); err != nil {
 		return nil, fail.Op(explainIn(ctx, err), "check tables")
 	}
-	broken, err := s.checkForeignKeys(ctx)
+	broken, err := s.checkForeignKeys(ctx, nil)
 	if err != nil {
 		return nil, fail.Op(explainIn(ctx, err), "check foreign keys")
 	}
@@ -78,8 +79,8 @@ func (s *session) checkTables(ctx context.Context) (findings []string, err error
 	return findings, nil
 }
 
-// checkForeignKeys looks for rows without the row that they name.
-func (s *session) checkForeignKeys(ctx context.Context) (findings []string, err error) {
+// checkForeignKeys looks for rows without the row that they name, in the tables with these names; nil is all.
+func (s *session) checkForeignKeys(ctx context.Context, tables []string) (findings []string, err error) {
 	type key struct {
 		name, table, parent string
 		columns, references []string
@@ -98,6 +99,9 @@ func (s *session) checkForeignKeys(ctx context.Context) (findings []string, err 
 		return nil, err
 	}
 	for _, k := range keys {
+		if tables != nil && !slices.Contains(tables, k.table) {
+			continue
+		}
 		var same, there []string
 		for i, c := range k.columns {
 			same, there = append(same, c+" = "+k.references[i]), append(there, c+" IS NOT NULL")

@@ -39,8 +39,19 @@ func tempDir(t *testing.T) string {
 // killedEnv makes TestStartScratch_Killed a process that starts a server in the folder and waits to be killed.
 const killedEnv = "HOLDFAST_TEST_SCRATCH"
 
+// scratchVersions are versions of backups for which each flavour here can be a scratch server.
+var scratchVersions = map[string]string{"mariadb": "10.6.1-MariaDB", "mysql": "8.0.36"}
+
 func TestStartScratch(t *testing.T) {
-	servers.MariaDB(t) // else it is skipped
+	for _, flavour := range servers.MySQLFlavours() {
+		t.Run(flavour, func(t *testing.T) {
+			t.Setenv("HOLDFAST_MYSQL_BIN", servers.MySQL(t, "mysql").ServerPrograms(t)) // MariaDB is on the usual paths
+			testStartScratch(t, scratchVersions[flavour])
+		})
+	}
+}
+
+func testStartScratch(t *testing.T, version string) {
 	dir := tempDir(t)
 	stale := filepath.Join(dir, "holdfast-scratch-999999999-x")
 	if err := os.MkdirAll(filepath.Join(stale, "data"), 0o700); err != nil {
@@ -48,7 +59,7 @@ func TestStartScratch(t *testing.T) {
 	}
 	t.Setenv("MYSQL_PWD", "another")
 	t.Setenv("HOME", t.TempDir())
-	s, err := StartScratch(t.Context(), rows.Origin{Version: "10.6.1-MariaDB"}, dir)
+	s, err := StartScratch(t.Context(), rows.Origin{Version: version}, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +116,7 @@ func TestStartScratch(t *testing.T) {
 		t.Errorf("left behind: %s", left)
 	}
 	t.Run("only_for_what_it_can_be", func(t *testing.T) {
-		for _, version := range []string{"8.0.36", "99.1.0-MariaDB"} {
+		for _, version := range []string{"99.0.0", "99.1.0-MariaDB"} {
 			if _, err := StartScratch(t.Context(), rows.Origin{Version: version}, dir); fail.KindOf(err) != fail.Unsupported {
 				t.Errorf("%s: %v", version, err)
 			}

@@ -7,12 +7,12 @@ import (
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
-const scriptHead = `-- Rebuilds the database %[1]s of %[2]s as it was at %[3]s, with the mariadb client alone.
+const scriptHead = `-- Rebuilds the database %[1]s of %[2]s as it was at %[3]s, with the %[5]s client alone.
 -- From inside this folder:
 --
---     mariadb < globals.sql                             # users and rights, where they are not there already
---     mariadb -e 'CREATE DATABASE NEW%[4]s'
---     mariadb --local-infile=1 --default-character-set=utf8mb4 NEW < restore.sql
+--     %[6]s < globals.sql                             # users and rights, where they are not there already
+--     %[6]s -e 'CREATE DATABASE NEW%[4]s'
+--     %[6]s --local-infile=1 --default-character-set=utf8mb4 NEW < restore.sql
 --
 -- The server must allow it (local_infile=1), and its max_allowed_packet be twice the longest blob.
 SET NAMES utf8mb4;
@@ -27,7 +27,11 @@ func (v *View) RecoveryScript(files []rows.PartFile) (name string, script []byte
 		options = " CHARACTER SET " + set + " COLLATE " + o.Attribute("collation")
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, scriptHead, commented(o.Database), commented(o.Host), o.TakenAt.Format("2006-01-02 15:04:05.000000 MST"), options)
+	client, command := "mariadb", "mariadb"
+	if o.Attribute("flavour") == "mysql" {
+		client, command = "mysql", "mysql --loose-commands" // newer ones know "source" only then
+	}
+	fmt.Fprintf(&b, scriptHead, commented(o.Database), commented(o.Host), o.TakenAt.Format("2006-01-02 15:04:05.000000 MST"), options, client, command)
 	const reset = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', SESSION time_zone = '+00:00';\n"
 	if v.opt.DataOnly {
 		b.WriteString("-- Only rows were backed up: the tables must be there already, and be empty.\n")

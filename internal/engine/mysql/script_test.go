@@ -15,8 +15,9 @@ import (
 	"github.com/holdfast-db/holdfast/internal/servers"
 )
 
-func TestRecoveryScript(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestRecoveryScript(t *testing.T) { eachFlavour(t, testRecoveryScript) }
+
+func testRecoveryScript(t *testing.T, m *servers.MySQLServer) {
 	db := everything(t, m)
 	v := open(t, db, Options{})
 	dir := t.TempDir()
@@ -48,7 +49,10 @@ func TestRecoveryScript(t *testing.T) {
 	name, script := v.RecoveryScript(files)
 	to := m.CreateDatabase(t)
 	run := func(args []string, stdin io.Reader) {
-		cmd := m.Command("mariadb", args...)
+		if !isMaria(m) {
+			args = append([]string{"--loose-commands"}, args...) // else newer ones have no "source"
+		}
+		cmd := m.Command("mysql", args...)
 		cmd.Dir, cmd.Stdin = dir, stdin
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Fatalf("mariadb: %v\n%s", err, out)

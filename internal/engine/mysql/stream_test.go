@@ -61,8 +61,14 @@ func certificate(t *testing.T) (cert, key string) {
 }
 
 func TestView_Encrypted(t *testing.T) {
+	for _, flavour := range servers.MySQLFlavours() {
+		t.Run(flavour, func(t *testing.T) { testViewEncrypted(t, flavour) })
+	}
+}
+
+func testViewEncrypted(t *testing.T, flavour string) {
 	cert, key := certificate(t)
-	m := servers.OwnMariaDB(t, servers.MariaOptions{Settings: []string{"ssl-cert=" + cert, "ssl-key=" + key, "ssl-ca=" + cert}})
+	m := servers.OwnMySQL(t, flavour, servers.MySQLOptions{Files: []string{cert, key}, Settings: []string{"ssl-cert=$FOLDER/cert.pem", "ssl-key=$FOLDER/key.pem", "ssl-ca=$FOLDER/cert.pem"}})
 	db := everything(t, m)
 	plain := open(t, db, Options{})
 	want, err := rows.Measure(t.Context(), plain, rows.CopyOptions{})
@@ -101,7 +107,13 @@ func TestView_Encrypted(t *testing.T) {
 
 // TestView_LongRows reads rows that are longer than a packet of the protocol.
 func TestView_LongRows(t *testing.T) {
-	m := servers.OwnMariaDB(t, servers.MariaOptions{Settings: []string{"max-allowed-packet=128M"}})
+	for _, flavour := range servers.MySQLFlavours() {
+		t.Run(flavour, func(t *testing.T) { testViewLongRows(t, flavour) })
+	}
+}
+
+func testViewLongRows(t *testing.T, flavour string) {
+	m := servers.OwnMySQL(t, flavour, servers.MySQLOptions{Settings: []string{"max-allowed-packet=128M"}})
 	db := m.CreateDatabase(t)
 	m.SQL(t, db, `CREATE TABLE t (id int PRIMARY KEY, x longtext, b longblob, n int, f float);
 		INSERT INTO t VALUES (1, repeat('a\t', 9000000), repeat(x'00ff', 9000000), 5, 0.5), (2, NULL, repeat('x', 16777215 - 20), NULL, 1.5), (3, repeat('y', 2000000), NULL, 7, NULL), (4, '', '', 1, 1);`)

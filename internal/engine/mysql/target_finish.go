@@ -41,6 +41,26 @@ func (t *Target) finish(ctx context.Context) error {
 			return err
 		}
 	}
+	return t.checkReferences(ctx)
+}
+
+// checkReferences looks for rows of another engine that name no other: SQLite may hold such, and the keys were made without a look at the rows. What a
+// server of this engine held is restored as it was.
+func (t *Target) checkReferences(ctx context.Context) error {
+	if t.schema.Origin.Engine == "mysql" {
+		return nil
+	}
+	names := make([]string, 0, len(t.order))
+	for _, lt := range t.order {
+		names = append(names, lt.name)
+	}
+	broken, err := t.main.checkForeignKeys(ctx, names)
+	if err != nil {
+		return fail.Op(explainIn(ctx, err), "check foreign keys")
+	}
+	if len(broken) > 0 {
+		return fail.New(fail.Incomplete, "mend or delete these rows in the source, or leave the table out", "%s", strings.Join(broken, "; "))
+	}
 	return nil
 }
 
@@ -57,6 +77,11 @@ func (t *Target) swap(ctx context.Context) error {
 			return fail.Op(explainIn(ctx, err), "put table %s into place", lt.table)
 		}
 		lt.into = lt.name
+		if len(lt.checks) > 0 {
+			if err := t.main.exec(ctx, "ALTER TABLE "+quoteIdent(lt.name)+" "+strings.Join(lt.checks, ", ")); err != nil {
+				return fail.Op(explainIn(ctx, err), "make the rules of table %s", lt.table)
+			}
+		}
 	}
 	return nil
 }
@@ -72,7 +97,7 @@ func (t *Target) apply(ctx context.Context, s statement) error {
 			return nil
 		}
 	}
-	err := t.main.exec(ctx, t.owned(s.sql))
+	err := t.main.exec(ctx, t.owned(t.adapt(s.sql)))
 	switch {
 	case err == nil:
 		return nil
@@ -80,11 +105,11 @@ func (t *Target) apply(ctx context.Context, s statement) error {
 		t.note("view %s was broken in the source and was left out: %v", s.Name, err)
 		return nil
 	case isNumber(err, 1227):
-		return fail.Wrap(fail.Denied, err, "restore as a user with SET USER or SUPER, or with --no-owner", "make %s %s for its definer", s.Kind, s.Name)
+		return fail.Wrap(fail.Denied, err, "restore as a user with SET USER (MariaDB), SET_ANY_DEFINER (MySQL) or SUPER, or with --no-owner", "make %s %s for its definer", s.Kind, s.Name)
 	case isNumber(err, 1419):
 		return fail.Wrap(fail.Denied, err, "set log_bin_trust_function_creators=1 on the server", "make %s %s", s.Kind, s.Name)
 	}
-	return fail.Op(explainIn(ctx, err), "make %s %s", s.Kind, s.Name)
+	return fail.Op(t.explainOther(ctx, err), "make %s %s", s.Kind, s.Name)
 }
 
 func (t *Target) gone(err error) bool { return cutText(err) != "" }

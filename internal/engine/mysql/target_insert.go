@@ -34,7 +34,7 @@ func insertRows(ctx context.Context, s *session, lt *loadTable, r io.Reader) (st
 			names = append(names, f.column)
 		}
 	}
-	b := inserter{s: s, head: "INSERT INTO " + quoteIdent(lt.into) + " (" + quoteIdents(names) + ") VALUES ", fields: lt.fields, packet: packet}
+	b := inserter{s: s, into: lt, head: "INSERT INTO " + quoteIdent(lt.into) + " (" + quoteIdents(names) + ") VALUES ", fields: lt.fields, packet: packet}
 	in := bufio.NewReaderSize(r, 256<<10)
 	for err == nil {
 		var line []byte
@@ -43,8 +43,11 @@ func insertRows(ctx context.Context, s *session, lt *loadTable, r io.Reader) (st
 			err = b.add(ctx, line)
 		}
 	}
-	if err == io.EOF {
+	switch err {
+	case io.EOF:
 		err = b.flush(ctx)
+	case io.ErrUnexpectedEOF:
+		err = fail.Wrap(fail.Damaged, err, "", "read row text")
 	}
 	switch {
 	case err != nil && own:
@@ -72,6 +75,7 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 // inserter gathers rows for INSERTs.
 type inserter struct {
 	s      *session
+	into   *loadTable
 	head   string
 	fields []field
 	packet int
@@ -120,5 +124,8 @@ func (b *inserter) flush(ctx context.Context) error {
 	n, err := b.s.affect(ctx, string(b.sql))
 	b.stored += n
 	b.sql = b.sql[:0]
-	return err
+	if err != nil {
+		return err
+	}
+	return warnings(ctx, b.s, b.into) // the next INSERT forgets them
 }

@@ -16,8 +16,15 @@ import (
 )
 
 const small = `CREATE TABLE a (id int PRIMARY KEY AUTO_INCREMENT, v varchar(20), raw blob, b bit(4)); INSERT INTO a (v, raw, b) VALUES ('o''ne\\', x'00', 3), (NULL, x'0a5c', 7), ('ü', x'', NULL);
-	CREATE TABLE c (id int PRIMARY KEY, a int, CONSTRAINT c_a FOREIGN KEY (a) REFERENCES a (id)); INSERT INTO c VALUES (1, 1), (2, NULL);
+	CREATE TABLE c (id int PRIMARY KEY, a int CHECK (a < 100), CONSTRAINT c_sane CHECK (id < 1000), CHECK (id <> 77), CONSTRAINT c_a FOREIGN KEY (a) REFERENCES a (id)); INSERT INTO c VALUES (1, 1), (2, NULL);
 	CREATE VIEW w AS SELECT * FROM a; CREATE TRIGGER tr BEFORE INSERT ON a FOR EACH ROW SET NEW.v = 'trigger'; CREATE PROCEDURE p() SELECT 1; CREATE EVENT e ON SCHEDULE EVERY 1 DAY DISABLE DO SELECT 1; CREATE SEQUENCE s;`
+
+func smallFor(m *servers.MySQLServer) string {
+	if isMaria(m) {
+		return small
+	}
+	return strings.ReplaceAll(small, "CREATE SEQUENCE s;", "")
+}
 
 // copyInto copies a view and returns the error.
 func copyInto(t *testing.T, v rows.View, url string, opt TargetOptions) error {
@@ -55,10 +62,11 @@ func (u untilDone) Read([]byte) (int, error) {
 	return 0, u.ctx.Err()
 }
 
-func TestTarget_Options(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestTarget_Options(t *testing.T) { eachFlavour(t, testTarget_Options) }
+
+func testTarget_Options(t *testing.T, m *servers.MySQLServer) {
 	db := m.CreateDatabase(t)
-	m.SQL(t, db, small)
+	m.SQL(t, db, smallFor(m))
 	v := open(t, db, Options{})
 	all := dump(t, m, db)
 	some := open(t, db, Options{Tables: rows.Selection{Include: []string{"c"}}})
@@ -70,6 +78,9 @@ func TestTarget_Options(t *testing.T) {
 	}
 	t.Run("a_database_that_holds_something_is_left_alone", func(t *testing.T) {
 		for _, what := range []string{"CREATE TABLE x (id int)", "CREATE VIEW x AS SELECT 1", "CREATE PROCEDURE x() SELECT 1", "CREATE SEQUENCE x"} {
+			if strings.Contains(what, "SEQUENCE") && !isMaria(m) {
+				continue
+			}
 			to := m.CreateDatabase(t)
 			m.SQL(t, to, what)
 			before := dump(t, m, to)
@@ -206,12 +217,17 @@ func name(t *testing.T, url string) string {
 	return n
 }
 
-func TestTarget_Servers(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestTarget_Servers(t *testing.T) { eachFlavour(t, testTarget_Servers) }
+
+func testTarget_Servers(t *testing.T, m *servers.MySQLServer) {
 	db := m.CreateDatabase(t)
-	m.SQL(t, db, small)
+	m.SQL(t, db, smallFor(m))
 	v := open(t, db, Options{})
-	own := servers.OwnMariaDB(t, servers.MariaOptions{Settings: []string{"local-infile=0", "max-allowed-packet=1M", "lower-case-table-names=1"}})
+	settings := []string{"local-infile=0", "max-allowed-packet=1M"}
+	if isMaria(m) { // MySQL keeps what it was initialised with
+		settings = append(settings, "lower-case-table-names=1")
+	}
+	own := servers.OwnMySQL(t, m.Flavour, servers.MySQLOptions{Settings: settings})
 	t.Run("without_local_infile_rows_are_inserted", func(t *testing.T) {
 		all := everything(t, m)
 		m.SQL(t, all, "DELETE FROM byte_types WHERE length(lb) > 100000")
@@ -230,6 +246,9 @@ func TestTarget_Servers(t *testing.T) {
 		}
 	})
 	t.Run("names_that_differ_by_case_alone_are_refused_where_case_is_lost", func(t *testing.T) {
+		if !isMaria(m) {
+			t.Skip("this server tells them apart")
+		}
 		two := &stub{schema: &rows.Schema{Tables: []*rows.Table{{Name: "T", Kind: rows.Ordinary}, {Name: "t", Kind: rows.Ordinary}}}}
 		err := copyInto(t, two, own.CreateDatabase(t), TargetOptions{})
 		if fail.KindOf(err) != fail.Unsupported || !strings.Contains(err.Error(), "lower_case_table_names") {
@@ -238,7 +257,7 @@ func TestTarget_Servers(t *testing.T) {
 	})
 	t.Run("a_merger_needs_neither_local_infile_nor_the_right_to_lock", func(t *testing.T) {
 		to := own.CreateDatabase(t)
-		own.SQL(t, to, strings.NewReplacer("CREATE VIEW", "-- ").Replace(small))
+		own.SQL(t, to, strings.NewReplacer("CREATE VIEW", "-- ").Replace(smallFor(m)))
 		u := own.User(t, "SELECT, INSERT, UPDATE, DELETE, CREATE TEMPORARY TABLES ON "+name(t, to)+".*")
 		schema := open(t, to, Options{}).Schema()
 		got, err := merge(t.Context(), schema, u.URL(to), false, loading{table: "a", columns: "id v raw b", key: "id", text: "1\tx\t\\\\x00\t3\n9\t\\N\t\\\\x5c\t1\n"})
@@ -248,6 +267,31 @@ func TestTarget_Servers(t *testing.T) {
 		_, err = merge(t.Context(), schema, u.URL(to), false, loading{table: "c", columns: "id a", key: "id", text: "7\t77\n"})
 		if fail.KindOf(err) != fail.Incomplete || own.SQL(t, to, "SELECT count(*) FROM c") != "2" {
 			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("a_server_that_demands_primary_keys_says_so", func(t *testing.T) {
+		if isMaria(m) {
+			t.Skip("it has no such setting")
+		}
+		to, none := own.CreateDatabase(t), m.CreateDatabase(t)
+		m.SQL(t, none, "CREATE TABLE no_key (a int); INSERT INTO no_key VALUES (1)")
+		from := open(t, none, Options{})
+		u := own.User(t, "ALL PRIVILEGES ON "+name(t, to)+".*")
+		own.SQL(t, "", "SET GLOBAL sql_require_primary_key = 1")
+		defer own.SQL(t, "", "SET GLOBAL sql_require_primary_key = 0")
+		err := copyInto(t, from, u.URL(to), TargetOptions{})
+		if fail.KindOf(err) != fail.Unsupported || !strings.Contains(fail.HintOf(err), "sql_require_primary_key") {
+			t.Errorf("got %v (%s)", err, fail.HintOf(err))
+		}
+		restore(t, from, to, TargetOptions{}) // root may do without
+	})
+	t.Run("values_that_do_not_fit_are_errors_without_local_infile_too", func(t *testing.T) {
+		for _, c := range []struct{ typ, value string }{{"int", "99999999999"}, {"float", "NaN"}} {
+			v := &stub{schema: &rows.Schema{Origin: rows.Origin{Engine: "postgres"}, Tables: []*rows.Table{{Name: "t", Kind: rows.Ordinary, Columns: []rows.Column{{Name: "x", Type: rows.Type(c.typ), Size: 32}}}}},
+				text: map[string]string{"t": c.value + "\n"}}
+			if err := copyInto(t, v, own.CreateDatabase(t), TargetOptions{}); err == nil || fail.KindOf(err) == fail.Internal {
+				t.Errorf("%s %s: got %v", c.typ, c.value, err)
+			}
 		}
 	})
 	t.Run("a_read_only_server_says_so", func(t *testing.T) {

@@ -44,7 +44,7 @@ func parseScript(text string) (list []statement, err error) {
 
 // loadSettings is what sessions that restore set: foreign keys are made behind the rows, and the source
 // saw to it that they hold.
-const loadSettings = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', SESSION foreign_key_checks = 0, SESSION innodb_lock_wait_timeout = 3600, SESSION max_error_count = 64"
+const loadSettings = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', SESSION foreign_key_checks = 0, SESSION innodb_lock_wait_timeout = 3600"
 
 // open connects and, if asked, makes the database.
 func (t *Target) open(ctx context.Context) error {
@@ -62,7 +62,9 @@ func (t *Target) open(ctx context.Context) error {
 	}
 	t.server = t.main.server
 	if !t.server.maria {
-		_ = t.main.exec(ctx, "SET SESSION sql_generate_invisible_primary_key = 0")
+		for _, name := range []string{"sql_generate_invisible_primary_key", "sql_require_primary_key"} {
+			_ = t.main.exec(ctx, "SET SESSION "+name+" = 0") // for those who may: tables are made as they were
+		}
 	}
 	row, err := t.main.one(ctx, "SELECT @@local_infile, @@lower_case_table_names")
 	if err != nil {
@@ -154,6 +156,8 @@ func (t *Target) createDatabase(ctx context.Context) error {
 	if o := &t.schema.Origin; o.Engine == "mysql" && wordPattern.MatchString(o.Attribute("character_set")) && wordPattern.MatchString(o.Attribute("collation")) {
 		sql = "CREATE DATABASE " + name + " CHARACTER SET " + o.Attribute("character_set") + " COLLATE " + o.Attribute("collation")
 	}
+	t.server = s.server
+	sql = t.adapt(sql)
 	if err := s.exec(ctx, sql); err != nil {
 		return fail.Op(explainIn(ctx, err), "create it")
 	}
@@ -203,14 +207,14 @@ func (t *Target) makeTables(ctx context.Context) error {
 			continue
 		}
 		t.observe("definitions", i, len(t.pre))
-		if err := t.main.exec(ctx, t.owned(s.sql)); err != nil {
-			return fail.Op(explainIn(ctx, err), "make %s %s", s.Kind, s.Name)
+		if err := t.main.exec(ctx, t.owned(t.adapt(s.sql))); err != nil {
+			return fail.Op(t.explainOther(ctx, err), "make %s %s", s.Kind, s.Name)
 		}
 	}
 	for i, lt := range t.order {
 		t.observe("definitions", i, len(t.order))
 		if err := t.main.exec(ctx, lt.createSQL()); err != nil {
-			return fail.Op(explainIn(ctx, err), "make table %s", lt.table)
+			return fail.Op(t.explainOther(ctx, err), "make table %s", lt.table)
 		}
 	}
 	return nil
@@ -250,6 +254,7 @@ func (t *Target) plan() error {
 	}
 	for _, table := range t.schema.Tables {
 		sql, ok := defs[table.Name]
+		sql = t.adapt(sql)
 		if !ok {
 			return fail.New(fail.Damaged, "", "the backup has no definition of table %s", table)
 		}
@@ -263,6 +268,9 @@ func (t *Target) add(lt *loadTable) {
 	lt.into = lt.name
 	if t.opt.Partial {
 		lt.into = "holdfast~" + strconv.Itoa(len(t.order)+1)
+		if !t.server.maria && lt.sql != nil {
+			lt.keepChecks()
+		}
 	}
 	t.tables[lt.table] = lt
 	t.order = append(t.order, lt)

@@ -26,6 +26,8 @@ type loadTable struct {
 	parts    atomic.Int64 // not loaded yet
 	expected bool
 
+	checks []string // rules to make when the table is in place: MySQL allows each name once in a database
+
 	drop    sync.Once
 	dropErr error
 	dropped []named // keys to build behind the rows
@@ -36,6 +38,19 @@ var createHead = regexp.MustCompile("^CREATE TABLE `(?:[^`]|``)*` ")
 // createSQL is the statement that makes the table under the name it is loaded by.
 func (lt *loadTable) createSQL() string {
 	return createHead.ReplaceAllLiteralString(lt.sql.sql(), "CREATE TABLE "+quoteIdent(lt.into)+" ")
+}
+
+var checkLine = regexp.MustCompile("^  (CONSTRAINT `((?:[^`]|``)*)` CHECK .*)$")
+
+// keepChecks takes away the rules whose names the table may have to share with the one that it replaces. The server's own names follow the table's.
+func (lt *loadTable) keepChecks() {
+	lt.sql.columns = slices.DeleteFunc(lt.sql.columns, func(line string) bool {
+		m := checkLine.FindStringSubmatch(line)
+		if m != nil {
+			lt.checks = append(lt.checks, "ADD "+m[1])
+		}
+		return m != nil
+	})
 }
 
 // deferFrom is the size from which on it pays to build keys behind the rows.

@@ -27,19 +27,23 @@ func restore(t *testing.T, v rows.View, url string, opt TargetOptions) (*Target,
 	return target, report
 }
 
-var noise = regexp.MustCompile(`(?m)^-- (Host|Dump completed|MariaDB dump).*\n`)
+var noise = regexp.MustCompile(`(?m)^-- (Host|Dump completed|MariaDB dump|MySQL dump).*\n`)
 
 // counters are what a server does not take back.
 var counters = regexp.MustCompile(` AUTO_INCREMENT=[0-9]+`)
 
 // dump is what mariadb-dump says of a database, without what differs from run to run.
-func dump(t *testing.T, m *servers.Maria, url string) string {
+func dump(t *testing.T, m *servers.MySQLServer, url string) string {
 	t.Helper()
 	name, _, err := DatabaseName(url)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := m.Command("mariadb-dump", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-extended-insert", "--single-transaction", "--skip-dump-date", name)
+	cmd := m.Command("mysqldump", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-extended-insert", "--single-transaction", "--skip-dump-date")
+	if !isMaria(m) {
+		cmd.Args = append(cmd.Args, "--set-gtid-purged=OFF", "--no-tablespaces")
+	}
+	cmd.Args = append(cmd.Args, name)
 	out, err := cmd.Output()
 	if err != nil {
 		if e, ok := err.(*exec.ExitError); ok {
@@ -50,8 +54,9 @@ func dump(t *testing.T, m *servers.Maria, url string) string {
 	return strings.ReplaceAll(noise.ReplaceAllString(string(out), ""), name, "DB")
 }
 
-func TestTarget(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestTarget(t *testing.T) { eachFlavour(t, testTarget) }
+
+func testTarget(t *testing.T, m *servers.MySQLServer) {
 	db := m.CreateDatabase(t)
 	m.SQL(t, db, `CREATE TABLE a (id int PRIMARY KEY AUTO_INCREMENT, name varchar(30), price decimal(10,2), at timestamp(6) NULL, raw blob, f float, d double, b bit(10), ok tinyint(1), KEY (name));
 		INSERT INTO a (name, price, at, raw, f, d, b, ok) VALUES ('x\ty\\z\n', 1.50, '2024-05-06 07:08:09.5', x'00ff5c', 0.1, 0.1, b'1000000001', 1), (NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
@@ -66,10 +71,10 @@ func TestTarget(t *testing.T) {
 }
 
 // everything returns a database with one of each.
-func everything(t *testing.T, m *servers.Maria) string {
+func everything(t *testing.T, m *servers.MySQLServer) string {
 	t.Helper()
 	db := m.CreateDatabase(t)
-	sql, err := os.ReadFile("testdata/everything.sql")
+	sql, err := os.ReadFile(map[bool]string{true: "testdata/everything.sql", false: "testdata/everything_mysql.sql"}[isMaria(m)])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,8 +82,9 @@ func everything(t *testing.T, m *servers.Maria) string {
 	return db
 }
 
-func TestEverything(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestEverything(t *testing.T) { eachFlavour(t, testEverything) }
+
+func testEverything(t *testing.T, m *servers.MySQLServer) {
 	db := everything(t, m)
 	v := open(t, db, Options{})
 	for _, n := range v.Schema().Origin.Notes {
@@ -86,7 +92,7 @@ func TestEverything(t *testing.T) {
 	}
 	to := m.CreateDatabase(t)
 	_, report := restore(t, v, to, TargetOptions{})
-	t.Run("restored_equals_the_original_by_mariadb_dump", func(t *testing.T) {
+	t.Run("restored_equals_the_original_by_mysqldump", func(t *testing.T) {
 		if diff := cmp.Diff(strings.Split(dump(t, m, db), "\n"), strings.Split(dump(t, m, to), "\n")); diff != "" {
 			t.Error(diff)
 		}

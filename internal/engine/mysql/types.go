@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"encoding/hex"
 	"regexp"
 	"strconv"
 	"strings"
@@ -100,6 +101,11 @@ func (r *rawColumn) defaults(c *rows.Column, maria bool) {
 	constant := !strings.Contains(strings.ToUpper(r.extra), "DEFAULT_GENERATED")
 	if !maria && constant && !bitLiteral.MatchString(r.def.s) && !strings.HasPrefix(strings.ToUpper(r.def.s), "CURRENT_TIMESTAMP") {
 		literal := r.def.s
+		if digits, ok := strings.CutPrefix(literal, "0x"); ok && c.Type == rows.Bytes {
+			if raw, err := hex.DecodeString(digits); err == nil {
+				literal = string(raw)
+			}
+		}
 		c.Literal, c.Default = &literal, quoteLiteral(literal)
 	}
 	switch text := c.Default; {

@@ -43,12 +43,14 @@ func parseURL(text string) (*mysql.Config, error) {
 	s := &settings{options: map[string]string{}}
 	file, explicit := u.Query().Get("defaults-file"), true
 	if file == "" {
-		if home, err := os.UserHomeDir(); err == nil {
+		if home, err := os.UserHomeDir(); err == nil { // a service may have none
 			file, explicit = filepath.Join(home, ".my.cnf"), false
 		}
 	}
-	if err := s.readFile(file, explicit); err != nil {
-		return nil, err
+	if file != "" {
+		if err := s.readFile(file, explicit); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.readURL(u); err != nil {
 		return nil, err

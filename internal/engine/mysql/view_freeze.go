@@ -38,6 +38,7 @@ type freezer struct {
 	locker  *session // holds the locks while the snapshots begin; nobody's later
 	witness *session // tells the position of the snapshots; nobody's later
 	taken   time.Time
+	at      string   // MySQL: the position while nothing could be committed
 	refused []string // why better levels were not to be had
 }
 
@@ -60,7 +61,10 @@ func (v *View) freeze(ctx context.Context) ([]*session, rows.Origin, error) {
 	}
 	o := rows.Origin{
 		Engine: "mysql", Version: first.version, Database: v.cfg.DBName, Host: v.cfg.Addr, TakenAt: f.taken,
-		Consistency: fmt.Sprintf(levelText[v.level], len(f.readers)), Position: position(ctx, witness),
+		Consistency: fmt.Sprintf(levelText[v.level], len(f.readers)), Position: f.at,
+	}
+	if witness.maria {
+		o.Position = position(ctx, witness)
 	}
 	if len(f.refused) > 0 && v.level == oneConnection {
 		o.Notes = append(o.Notes, "rows were read over one connection alone: "+strings.Join(f.refused, "; "))
@@ -103,7 +107,7 @@ func (f *freezer) begin(ctx context.Context) error {
 	if len(f.readers) == 0 { // the server has room for one connection
 		f.readers, f.locker = []*session{f.locker}, nil
 		f.level = oneConnection
-		return f.snapshots(ctx)
+		return f.alone(ctx)
 	}
 	wait := max(1, int(f.opt.LockWait.Seconds()))
 	if err := f.locker.exec(ctx, "SET SESSION lock_wait_timeout = "+strconv.Itoa(wait)); err != nil {
@@ -132,18 +136,32 @@ func (f *freezer) begin(ctx context.Context) error {
 		s.close()
 	}
 	f.readers, f.level = f.readers[:1], oneConnection
-	return f.snapshots(ctx)
+	return f.alone(ctx)
 }
 
-// locked begins the snapshots while a lock is held. Where a binary log is written, MariaDB gives the locks of tables that were
+// alone begins the only snapshot. MySQL tells its position only if nobody commits meanwhile.
+func (f *freezer) alone(ctx context.Context) error {
+	before := position(ctx, f.readers[0])
+	err := f.snapshots(ctx)
+	if err == nil && position(ctx, f.readers[0]) == before {
+		f.at = before
+	}
+	return err
+}
+
+// locked begins the snapshots while a lock is held. Where a binary log is written, servers give the locks of tables that were
 // read back only to sessions that don't log, so readers don't, if they may; only the witness sees the log's position.
 func (f *freezer) locked(ctx context.Context) error {
 	for _, s := range f.readers {
-		if !s.maria || f.witness == nil || s.exec(ctx, "SET SESSION sql_log_bin = 0") != nil {
+		if f.witness == nil || s.exec(ctx, "SET SESSION sql_log_bin = 0") != nil {
 			break // ALTER and the like wait until the view is closed
 		}
 	}
-	return f.snapshots(ctx)
+	err := f.snapshots(ctx)
+	if err == nil && !f.locker.maria {
+		f.at = position(ctx, f.locker)
+	}
+	return err
 }
 
 // snapshots begins one on each connection.
@@ -275,6 +293,7 @@ func (f *freezer) samePosition(ctx context.Context) (bool, error) {
 			same = same && at == before && at != ""
 		}
 		if same {
+			f.at = before
 			return true, nil
 		}
 	}
@@ -294,11 +313,7 @@ func (f *freezer) allLogged(ctx context.Context) (bool, error) {
 // position tells where the session's snapshot stands in the binary log; "" when that is not to be known.
 func position(ctx context.Context, s *session) string {
 	if !s.maria {
-		row, err := s.one(ctx, "SELECT @@global.gtid_executed")
-		if err != nil || row == nil || row[0].s == "" {
-			return ""
-		}
-		return "gtid " + strings.ReplaceAll(row[0].s, "\n", "")
+		return positionOfServer(ctx, s)
 	}
 	at := map[string]string{}
 	_ = s.each(ctx, "SHOW STATUS LIKE 'binlog\\_snapshot\\_%'", func(row []cell) error {
@@ -315,4 +330,20 @@ func position(ctx context.Context, s *session) string {
 		text += " gtid " + row[0].s
 	}
 	return text
+}
+
+// positionOfServer tells where MySQL's binary log ends. Without REPLICATION CLIENT only the transactions are known, if they have names.
+func positionOfServer(ctx context.Context, s *session) string {
+	show, text := "SHOW BINARY LOG STATUS", ""
+	if !s.atLeast(0, 80200) {
+		show = "SHOW MASTER STATUS"
+	}
+	if row, err := s.one(ctx, show); err == nil && len(row) > 1 {
+		text = row[0].s + ":" + row[1].s
+	}
+	row, err := s.one(ctx, "SELECT @@global.gtid_executed")
+	if err == nil && row != nil && row[0].s != "" {
+		text += " gtid " + strings.ReplaceAll(row[0].s, "\n", "")
+	}
+	return strings.TrimPrefix(text, " ")
 }

@@ -115,6 +115,9 @@ func (d *describer) readViews(ctx context.Context, post *[]statement) error {
 
 func (d *describer) readView(ctx context.Context, v *viewDef) error {
 	r, err := d.show(ctx, "SHOW CREATE VIEW "+quoteIdent(v.name))
+	if isNumber(err, 1142) {
+		return fail.Wrap(fail.Denied, err, "GRANT SHOW VIEW ON "+quoteIdent(d.cfg.DBName)+".*", "read view %s", v.name)
+	}
 	if err != nil {
 		return fail.Op(explainIn(ctx, err), "read view %s", v.name)
 	}
@@ -174,17 +177,28 @@ func (d *describer) readEvents(ctx context.Context, post *[]statement) error {
 var servant = []string{"mysql.sys", "mysql.session", "mysql.infoschema", "mariadb.sys", "PUBLIC"}
 
 // globals writes users and roles with their rights, if this user may see them.
+//
+// They are read over a connection of their own: no snapshot has them, and a transaction that has read them holds up every
+// GRANT until it ends.
 func (d *describer) globals(ctx context.Context) []byte {
-	query := "SELECT user, host, is_role = 'Y' FROM mysql.user ORDER BY is_role DESC, user, host"
-	if !d.s.maria {
-		query = "SELECT user, host, 0 FROM mysql.user ORDER BY user, host"
-	}
-	list, err := d.s.all(ctx, query)
+	s, err := connect(ctx, d.cfg, false)
 	if err != nil {
 		d.note("users and their rights are not in the backup: %v", err)
 		return scriptText(d.cfg.DBName, nil)
 	}
-	var out []statement
+	defer s.close()
+	query := "SELECT user, host, is_role = 'Y' FROM mysql.user ORDER BY is_role DESC, user, host"
+	if !d.s.maria { // whose roles are users
+		query = `SELECT user, host, 0 FROM mysql.user u
+			ORDER BY EXISTS (SELECT 1 FROM mysql.role_edges e WHERE e.from_user = u.user AND e.from_host = u.host) DESC, user, host`
+		_ = s.exec(ctx, "SET SESSION print_identified_with_as_hex = 1") // a salt is any bytes
+	}
+	list, err := s.all(ctx, query)
+	if err != nil {
+		d.note("users and their rights are not in the backup: %v", err)
+		return scriptText(d.cfg.DBName, nil)
+	}
+	var out, rights []statement // a right may name any user
 	for _, row := range list {
 		name, host, role := row[0].s, row[1].s, row[2].s == "1"
 		if slices.Contains(servant, name) || name == "" && !role {
@@ -195,7 +209,7 @@ func (d *describer) globals(ctx context.Context) []byte {
 		if role {
 			account = quoteLiteral(name)
 		} else {
-			r, err := d.s.one(ctx, "SHOW CREATE USER "+account)
+			r, err := s.one(ctx, "SHOW CREATE USER "+account)
 			if err != nil {
 				d.note("user %s is not in the backup: %v", account, err)
 				continue
@@ -203,13 +217,15 @@ func (d *describer) globals(ctx context.Context) []byte {
 			create = strings.Replace(r[0].s, "CREATE USER ", "CREATE USER IF NOT EXISTS ", 1)
 		}
 		out = append(out, statement{label{Kind: "user", Name: fmt.Sprintf("%s@%s", name, host)}, create})
-		grants, err := d.s.all(ctx, "SHOW GRANTS FOR "+account)
+		grants, err := s.all(ctx, "SHOW GRANTS FOR "+account)
 		if err != nil {
 			d.note("the rights of %s are not in the backup: %v", account, err)
 		}
 		for _, g := range grants {
-			out = append(out, statement{label{Kind: "grant", Name: name}, g[0].s})
+			if account != "'root'@'localhost'" || !strings.HasPrefix(g[0].s, "GRANT PROXY ON ") { // which each server gives, and nobody else may
+				rights = append(rights, statement{label{Kind: "grant", Name: name}, g[0].s})
+			}
 		}
 	}
-	return scriptText(d.cfg.DBName, out)
+	return scriptText(d.cfg.DBName, append(out, rights...))
 }

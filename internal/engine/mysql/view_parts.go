@@ -257,7 +257,11 @@ func (c *cutter) guess(ctx context.Context, where string) (int64, error) {
 	if where == "" {
 		return c.table.EstRows, nil
 	}
-	names, row, err := c.d.s.header(ctx, "EXPLAIN SELECT 1 FROM "+quoteTable(c.table)+" FORCE INDEX (PRIMARY)"+where)
+	explain, use := "EXPLAIN", "FORCE"
+	if !c.d.s.maria {
+		explain, use = "EXPLAIN FORMAT=TRADITIONAL", "USE" // newer ones draw a tree, and none looks into an index that it is forced to take
+	}
+	names, row, err := c.d.s.header(ctx, explain+" SELECT 1 FROM "+quoteTable(c.table)+" "+use+" INDEX (PRIMARY)"+where)
 	if err != nil || row == nil {
 		return 0, err
 	}

@@ -44,15 +44,16 @@ func text(t *testing.T, v *View, table string) string {
 	return string(all)
 }
 
-func TestView(t *testing.T) {
-	m := servers.MariaDB(t)
+func TestView(t *testing.T) { eachFlavour(t, testView) }
+
+func testView(t *testing.T, m *servers.MySQLServer) {
 	db := m.CreateDatabase(t)
 	m.SQL(t, db, `CREATE TABLE a (id int PRIMARY KEY AUTO_INCREMENT, name varchar(30), price decimal(10,2), at timestamp(6) NULL, raw blob, f float, d double, b bit(10), ok tinyint(1));
 		SET time_zone='+02:00';
 		INSERT INTO a (name, price, at, raw, f, d, b, ok) VALUES ('x\ty\\z\n', 1.50, '2024-05-06 07:08:09.5', x'00ff5c', 0.1, 0.1, b'1000000001', 1), (NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL);
-		CREATE TABLE empty (id int);`)
+		CREATE TABLE nothing (id int);`)
 	v := open(t, db, Options{})
-	if o := v.Schema().Origin; o.Engine != "mysql" || !strings.Contains(o.Version, "MariaDB") || !strings.Contains(o.Position, "binlog.") || !strings.Contains(o.Position, "gtid") {
+	if o := v.Schema().Origin; o.Engine != "mysql" || strings.Contains(o.Version, "MariaDB") != isMaria(m) || !strings.Contains(o.Position, "binlog.") || isMaria(m) && !strings.Contains(o.Position, "gtid") {
 		t.Errorf("origin: %+v", o)
 	}
 	t.Run("gives_row_text", func(t *testing.T) {
@@ -80,9 +81,15 @@ func TestView(t *testing.T) {
 		}
 	})
 	t.Run("describes_columns_in_words_of_all_engines", func(t *testing.T) {
+		without := func(s, uuid string) string {
+			if isMaria(m) {
+				return s
+			}
+			return strings.ReplaceAll(s, uuid, "")
+		}
 		db := m.CreateDatabase(t)
-		m.SQL(t, db, `CREATE TABLE d (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, ok tinyint(1) DEFAULT 1, i int unsigned NOT NULL DEFAULT 7, p decimal(8,3) DEFAULT 1.500, t varchar(9) DEFAULT 'it''s \\' COMMENT 'c', n text,
-			e enum('a','b''c') DEFAULT 'a', j json, u uuid, at datetime(6) DEFAULT current_timestamp(6), ts timestamp NULL, y year, b bit(3) DEFAULT b'101', raw varbinary(5) DEFAULT 'x', g int AS (i + 1) VIRTUAL, UNIQUE (t), KEY two (i, p), KEY pre (n(5)))`)
+		m.SQL(t, db, without(`CREATE TABLE d (id bigint unsigned AUTO_INCREMENT PRIMARY KEY, ok tinyint(1) DEFAULT 1, i int unsigned NOT NULL DEFAULT 7, p decimal(8,3) DEFAULT 1.500, t varchar(9) DEFAULT 'it''s \\' COMMENT 'c', n text,
+			e enum('a','b''c') DEFAULT 'a', j json, u uuid, at datetime(6) DEFAULT current_timestamp(6), ts timestamp NULL, y year, b bit(3) DEFAULT b'101', raw varbinary(5) DEFAULT 'x', g int AS (i + 1) VIRTUAL, UNIQUE (t), KEY two (i, p), KEY pre (n(5)))`, " u uuid,"))
 		got := open(t, db, Options{}).Schema().Tables[0]
 		var b strings.Builder
 		for _, c := range got.Columns {
@@ -95,7 +102,7 @@ func TestView(t *testing.T) {
 		want := "id int 65 0 true default false - [] \nok bool 0 0 false  false 1 [] \ni int 33 0 true  false 7 [] \np decimal 8 3 false  false 1.500 [] \nt text 9 0 false  false it's \\ [] c\nn text 0 0 false  false - [] \n" +
 			"e enum 0 0 false  false a [\"a\" \"b'c\"] \nj json 0 0 false  false - [] \nu uuid 0 0 false  false - [] \nat timestamp 0 0 false  false - [] \nts timestamptz 0 0 false  false - [] \ny int 16 0 false  false - [] \n" +
 			"b int 4 0 false  false 5 [] \nraw bytes 0 0 false  false \\x78 [] \ng int 32 0 false  true - [] \n"
-		if diff := cmp.Diff(want, b.String()); diff != "" {
+		if diff := cmp.Diff(without(want, "u uuid 0 0 false  false - [] \n"), b.String()); diff != "" {
 			t.Error(diff)
 		}
 		if diff := cmp.Diff([][]string{{"t"}}, got.Unique); diff != "" || len(got.Indexes) != 3 || got.Indexes[0].Columns != nil || len(got.Indexes[2].Columns) != 2 {

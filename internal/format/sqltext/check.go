@@ -124,9 +124,11 @@ func (c *checker) sniff(head string) {
 			break
 		}
 	}
-	if _, v, ok := strings.Cut(head, "-- Dumped from database version "); ok {
-		v, _, _ = strings.Cut(v, "\n")
-		c.res.Version = strings.TrimSpace(v)
+	for _, mark := range []string{"-- Dumped from database version ", "-- Server version\t"} {
+		if _, v, ok := strings.Cut(head, mark); ok && c.res.Version == "" {
+			v, _, _ = strings.Cut(v, "\n")
+			c.res.Version = strings.TrimSpace(v)
+		}
 	}
 }
 

@@ -19,14 +19,14 @@ import (
 var mariaNoise = regexp.MustCompile(`(?m)^-- (Host|Dump completed|MariaDB dump).*\n`)
 
 // mariaDump is what mariadb-dump says of a database.
-func mariaDump(t *testing.T, m *servers.Maria, url string) []string {
+func mariaDump(t *testing.T, m *servers.MySQLServer, url string) []string {
 	t.Helper()
 	name := url[strings.LastIndex(url, "/")+1:]
-	text := run(t, m.Command("mariadb-dump", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-extended-insert", "--single-transaction", "--skip-dump-date", name), nil)
+	text := run(t, m.Command("mysqldump", "--routines", "--events", "--triggers", "--hex-blob", "--order-by-primary", "--skip-extended-insert", "--single-transaction", "--skip-dump-date", name), nil)
 	return strings.Split(strings.ReplaceAll(mariaNoise.ReplaceAllString(text, ""), name, "DB"), "\n")
 }
 
-func mysqlEverything(t *testing.T, m *servers.Maria) string {
+func mysqlEverything(t *testing.T, m *servers.MySQLServer) string {
 	t.Helper()
 	db := m.CreateDatabase(t)
 	sql, err := os.ReadFile("../../engine/mysql/testdata/everything.sql")
@@ -61,7 +61,7 @@ func TestWrite_mysql(t *testing.T) {
 			to := m.CreateDatabase(t)
 			name := to[strings.LastIndex(to, "/")+1:]
 			for range 2 { // into an empty database, and over what is there
-				run(t, m.Command("mariadb", "--comments", name), file.Bytes())
+				run(t, m.Command("mysql", "--comments", name), file.Bytes())
 				if diff := cmp.Diff(want, mariaDump(t, m, to)); diff != "" {
 					t.Fatalf("%.4000s", diff)
 				}

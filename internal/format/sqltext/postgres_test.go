@@ -129,7 +129,7 @@ func pgDump(t *testing.T, pg *servers.PG, url string, args ...string) string {
 }
 
 func onEach(t *testing.T, test func(t *testing.T, pg *servers.PG)) {
-	for _, major := range servers.PostgresVersions() {
+	for _, major := range servers.EveryPostgres() {
 		t.Run("postgres"+major, func(t *testing.T) { test(t, servers.Postgres(t, major)) })
 	}
 }

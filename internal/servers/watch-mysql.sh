@@ -1,4 +1,4 @@
-# watch-mariadb.sh FOLDER MARIADBD MARIADB-ADMIN: runs the MariaDB whose settings are in FOLDER/my.cnf for
+# watch-mysql.sh FOLDER SERVER ADMIN: runs the MariaDB or MySQL whose settings are in FOLDER/my.cnf for
 # as long as somebody holds the other end of standard input, then ends it and removes FOLDER.
 # A process that is killed with SIGKILL lets go of its pipes too.
 "$2" --defaults-file="$1/my.cnf" </dev/null >>"$1/log" 2>&1 &

@@ -9,21 +9,28 @@ import (
 	"testing"
 )
 
-func TestMariaDB(t *testing.T) {
-	m := MariaDB(t)
-	if MariaDB(t) != m {
+func TestMySQL(t *testing.T) {
+	for _, flavour := range MySQLFlavours() {
+		t.Run(flavour, func(t *testing.T) { testMySQL(t, flavour) })
+	}
+}
+
+func testMySQL(t *testing.T, flavour string) {
+	m := MySQL(t, flavour)
+	if MySQL(t, flavour) != m {
 		t.Error("a second call started a second server")
 	}
-	t.Run("is_10_6_or_newer", func(t *testing.T) {
+	t.Run("is_new_enough", func(t *testing.T) {
+		least := map[string]int{"mariadb": 1006, "mysql": 800}[flavour]
 		var major, minor int
 		got := m.SQL(t, "", "SELECT version()")
-		if _, err := fmt.Sscanf(got, "%d.%d", &major, &minor); err != nil || major*100+minor < 1006 || !strings.Contains(got, "MariaDB") {
+		if _, err := fmt.Sscanf(got, "%d.%d", &major, &minor); err != nil || major*100+minor < least || strings.Contains(got, "MariaDB") != (flavour == "mariadb") {
 			t.Errorf("got version %s: %v", got, err)
 		}
 	})
 	t.Run("checks_passwords", func(t *testing.T) {
 		for _, user := range []string{"", "root"} {
-			out, err := exec.Command("mariadb", "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user="+user, "--password=wrong",
+			out, err := exec.Command(m.programs.client("mysql"), "--no-defaults", "--protocol=tcp", "--host=127.0.0.1", "--user="+user, "--password=wrong",
 				fmt.Sprintf("--port=%d", m.port), "-e", "SELECT 1").CombinedOutput()
 			if err == nil {
 				t.Errorf("a wrong password got user %q in: %s", user, out)
@@ -40,7 +47,7 @@ func TestMariaDB(t *testing.T) {
 	})
 	t.Run("drops_databases_and_users", func(t *testing.T) {
 		var db string
-		var u MariaUser
+		var u MySQLUser
 		t.Run("made", func(t *testing.T) { db, u = m.CreateDatabase(t), m.User(t) })
 		if got := m.SQL(t, "", "SHOW DATABASES LIKE '"+databaseName(db)+"'"); got != "" {
 			t.Errorf("database %s is still there", got)
@@ -56,9 +63,15 @@ func TestMariaDB(t *testing.T) {
 	})
 }
 
-func TestOwnMariaDB(t *testing.T) {
-	requireMariaDB(t)
-	m, err := StartMariaDB(MariaOptions{Durable: true, Settings: []string{"max-allowed-packet=2M"}})
+func TestOwnMySQL(t *testing.T) {
+	for _, flavour := range MySQLFlavours() {
+		t.Run(flavour, func(t *testing.T) { testOwnMySQL(t, flavour) })
+	}
+}
+
+func testOwnMySQL(t *testing.T, flavour string) {
+	requireMySQL(t, flavour)
+	m, err := StartMySQL(flavour, MySQLOptions{Durable: true, Settings: []string{"max-allowed-packet=2M"}})
 	if err != nil {
 		t.Fatal(err)
 	}
