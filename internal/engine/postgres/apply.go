@@ -1,8 +1,10 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -274,13 +276,26 @@ func (a *applier) judge(ctx context.Context, act action, err error) error {
 		switch {
 		case strings.HasPrefix(pg.Code, "23"): // integrity constraint violation
 			kind, hint = fail.Incomplete, "the rows break it, as they did in the original database: look for damage there"
-		case pg.Code == "42601" && a.t.version < major(a.t.schema.Origin.Version):
-			kind, hint = fail.Unsupported, "restore into a server that is not older than the original"
-		case hint == "":
-			hint = definitionHint(pg)
+		default:
+			hint = cmp.Or(hint, definitionHint(pg))
+			if hint == "" && a.t.unknownHere(pg.Code) {
+				kind, hint = fail.Unsupported, a.t.olderHint()
+			}
 		}
 	}
 	return fail.Wrap(kind, err, hint, "create %s", act.heading)
+}
+
+// unknownHere reports whether an error is likely to come of the server being older than the one the backup was taken from: it does not know
+// a syntax, a type, a function, a collation, an option or a combination of them.
+func (t *Target) unknownHere(code string) bool {
+	return t.version < major(t.schema.Origin.Version) &&
+		slices.Contains([]string{"42601", "42704", "42883", "42703", "42P17", "0A000", "22023", "42809", "42611"}, code)
+}
+
+func (t *Target) olderHint() string {
+	return fmt.Sprintf("the backup is from PostgreSQL %d and this server is version %d, which most likely does not know this: restore into a server that is not older, or some tables with --table",
+		major(t.schema.Origin.Version), t.version)
 }
 
 // definitionHint is the way out of failures that only definitions meet.

@@ -10,8 +10,12 @@ import (
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
+// notNull is whether a column holds no null: since PostgreSQL 18 a NOT NULL may be not valid, for rows that were there before it.
+const notNull = `a.attnotnull AND NOT EXISTS (SELECT FROM pg_catalog.pg_constraint k
+		WHERE k.conrelid = a.attrelid AND k.contype = 'n' AND NOT k.convalidated AND a.attnum = ANY (k.conkey))`
+
 const columnsQuery = `
-SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod), a.attnotnull,
+SELECT a.attrelid, a.attname::text, a.atttypid, a.atttypmod, format_type(a.atttypid, a.atttypmod), ` + notNull + `,
 	coalesce(pg_get_expr(d.adbin, d.adrelid), ''), a.attidentity::text, a.attgenerated <> '',
 	coalesce(col_description(a.attrelid, a.attnum), '')
 FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum

@@ -53,6 +53,7 @@ func describeIndexes(ctx context.Context, conn *pgx.Conn, list []*rel) error {
 
 const foreignKeysQuery = `
 SELECT k.conrelid, k.confrelid, k.conname::text, n.nspname::text, c.relname::text, k.condeferrable, k.confdeltype::text, k.confupdtype::text,
+	coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) AND NOT coalesce((to_jsonb(k) ->> 'conperiod')::bool, false),
 	ARRAY(SELECT a.attname::text FROM unnest(k.conkey) WITH ORDINALITY u (num, pos)
 		JOIN pg_attribute a ON a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.pos),
 	ARRAY(SELECT a.attname::text FROM unnest(k.confkey) WITH ORDINALITY u (num, pos)
@@ -65,7 +66,8 @@ ORDER BY k.conrelid, k.conname COLLATE "C"`
 var actions = map[string]string{"r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}
 
 // describeForeignKeys fills in the foreign keys of list. Those to tables that are not in list can't be
-// kept; they are returned, as header lines of pg_dump's text name them.
+// kept; they are returned, as header lines of pg_dump's text name them. Those of periods and those that are not enforced,
+// since PostgreSQL 18, are in the definitions alone: what a foreign key says elsewhere is not true of them.
 func describeForeignKeys(ctx context.Context, conn *pgx.Conn, list []*rel) (dangling []danglingKey, err error) {
 	byOID := index(list)
 	rs, err := conn.Query(ctx, foreignKeysQuery, oids(list))
@@ -75,13 +77,14 @@ func describeForeignKeys(ctx context.Context, conn *pgx.Conn, list []*rel) (dang
 	var rel, ref uint32
 	var k rows.ForeignKey
 	var to rows.Table
-	_, err = pgx.ForEachRow(rs, []any{&rel, &ref, &k.Name, &to.Schema, &to.Name, &k.Deferrable, &k.OnDelete, &k.OnUpdate, &k.Columns, &k.References}, func() error {
+	var usual bool
+	_, err = pgx.ForEachRow(rs, []any{&rel, &ref, &k.Name, &to.Schema, &to.Name, &k.Deferrable, &k.OnDelete, &k.OnUpdate, &usual, &k.Columns, &k.References}, func() error {
 		t := byOID[rel].table
 		k.Table = to.String()
 		k.OnDelete, k.OnUpdate = actions[k.OnDelete], actions[k.OnUpdate]
 		if byOID[ref] == nil {
 			dangling = append(dangling, danglingKey{schema: t.Schema, table: t.Name, key: k.Name})
-		} else {
+		} else if usual {
 			t.ForeignKeys = append(t.ForeignKeys, k)
 		}
 		k.Columns, k.References = nil, nil // Scan would reuse them

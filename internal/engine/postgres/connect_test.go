@@ -141,7 +141,7 @@ func TestSieve(t *testing.T) {
 	const want = "SET x = 1;\n--\n-- Name: a b a_fkey; Type: FK CONSTRAINT; Schema: t; Owner: o\n--\n\nALTER;\n\nend without newline"
 	for size := 1; size < len(text); size += 7 {
 		var b bytes.Buffer
-		s := newSieve(&b, []danglingKey{{"s", "a\nb", "a_fkey"}}, 16)
+		s := newSieve(&b, (&freezer{dangling: []danglingKey{{"s", "a\nb", "a_fkey"}}}).without(), 16)
 		for rest := []byte(text); len(rest) > 0; {
 			n := min(size, len(rest))
 			if _, err := s.Write(rest[:n]); err != nil {

@@ -172,6 +172,8 @@ func (s *scriptRun) leftOut(list []token) (skip bool, err error) {
 	switch {
 	case is("copy"):
 		return false, fail.New(fail.Unsupported, "", "COPY with a file or program of the server, or to the client")
+	case is("create", "database"), is("drop", "database"):
+		return false, fail.New(fail.Unsupported, "dump without --create and one database at a time, and name the database to load into", "%s DATABASE", strings.ToUpper(list[0].Text))
 	case is("set", "transaction_timeout") && s.version < 17:
 		return true, nil // written by a newer pg_dump
 	case s.opt.DryRun && len(list) > 3 && is("select", "pg_catalog") && list[3].Is("setval"):

@@ -70,6 +70,7 @@ func testScriptErrors(t *testing.T, pg *servers.PG, url string) {
 		"deferred":                   {"INSERT INTO child VALUES (1);\n", fail.Incomplete, "check and commit"},
 		"connects_elsewhere":         {"INSERT INTO there VALUES (1);\n\\connect postgres\n", fail.Unsupported, "line 2: client command"},
 		"runs_a_program":             {"INSERT INTO there VALUES (1);\n\\! touch /tmp/holdfast-owned\n", fail.Unsupported, "line 2: client command"},
+		"another_database":           {"INSERT INTO there VALUES (1, 'secret');\nDROP DATABASE IF EXISTS other;\n", fail.Unsupported, "line 2: DROP DATABASE"},
 		"program_of_the_server":      {"COPY there FROM PROGRAM 'id';\n", fail.Unsupported, "line 1: COPY with a file or program"},
 		"smuggled_into_rows":         {"COPY there FROM stdin;\n1\ta\n\\.\n\\! id\n", fail.Unsupported, "line 4: client command"},
 		"smuggled_past_the_splitter": {"SET standard_conforming_strings = off;\nSELECT 'a\\'; COMMIT; --';\nINSERT INTO there VALUES (1);", fail.Incomplete, "line 2"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -182,7 +183,7 @@ func (m *Merger) update(ctx context.Context, g *merging) error {
 // unbound reports whether rows of a table can be deleted and put back unnoticed by the tables that reference it.
 func (m *Merger) unbound(g *merging) bool {
 	return !slices.ContainsFunc(m.keys, func(k *mergeKey) bool {
-		return slices.Contains(k.to, g.oid) && !k.dropped && (k.acts() || !k.deferrable)
+		return slices.Contains(k.to, g.oid) && !k.dropped && (k.acts() || !k.waits())
 	})
 }
 
@@ -308,14 +309,20 @@ func explainRows(ctx context.Context, err error, g *merging) error {
 	if pg.Detail != "" && pg.Code != "23502" && pg.Code != "23514" { // of which the detail is the row
 		text += ": " + short(pg.Detail)
 	}
+	var row int64
 	if p := copyPlace.FindStringSubmatch(pg.Where); p != nil {
 		where := "row " + p[1]
 		if p[2] != "" {
 			where += ", column " + p[2]
 		}
 		text = where + ": " + text
+		row, _ = strconv.ParseInt(p[1], 10, 64)
 	}
-	return &fail.Error{Kind: fail.Incomplete, Err: &plain{text + " [SQLSTATE " + pg.Code + "]", err}}
+	var why error = &plain{text + " [SQLSTATE " + pg.Code + "]", err}
+	if row > 0 {
+		why = &rows.RowError{Row: row, Err: why}
+	}
+	return &fail.Error{Kind: fail.Incomplete, Err: why}
 }
 
 // short cuts what may quote a value.

@@ -95,7 +95,7 @@ const mergeColumnsQuery = `
 WITH RECURSIVE base AS (
 	SELECT a.attnum, a.atttypid AS typ FROM pg_catalog.pg_attribute a WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped
 	UNION ALL SELECT b.attnum, t.typbasetype FROM base b JOIN pg_catalog.pg_type t ON t.oid = b.typ WHERE t.typtype = 'd')
-SELECT a.attname::text, a.attnotnull, a.attgenerated <> '', coalesce((
+SELECT a.attname::text, ` + notNull + `, a.attgenerated <> '', coalesce((
 	SELECT pg_catalog.format('OPERATOR(%I.%s)', n.nspname, o.oprname)
 	FROM base b JOIN pg_catalog.pg_opclass c ON c.opcintype = b.typ AND c.opcdefault
 		JOIN pg_catalog.pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'
@@ -213,7 +213,7 @@ func (m *Merger) stepAside(ctx context.Context) error {
 			}
 			m.again = append(m.again, k.add)
 			k.dropped = true
-		case k.deferrable || !k.owned:
+		case k.waits() || !k.owned:
 		case m.member(k.of) || m.loses(k):
 			if err := m.s.exec(ctx, k.alter+" DEFERRABLE INITIALLY DEFERRED"); err != nil {
 				return fail.Op(explainIn(ctx, err), "defer foreign key %s of %s", k.name, k.table)

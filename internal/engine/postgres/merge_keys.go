@@ -32,13 +32,15 @@ type mergeKey struct {
 	alter      string   // ALTER TABLE … ALTER CONSTRAINT …
 	drop, add  string
 	dropped    bool
+	lax        bool // not enforced
+	period     bool // its last column is contained in the referenced ones, not equal to one: the server alone checks it
 }
 
 // acts reports whether deleting a referenced row does more than to look whether it was referenced.
-func (k *mergeKey) acts() bool { return k.onDelete != "a" }
+func (k *mergeKey) acts() bool { return k.onDelete != "a" && !k.lax }
 
 // waits reports whether references may be broken until the end of the transaction.
-func (k *mergeKey) waits() bool { return k.deferrable || k.dropped }
+func (k *mergeKey) waits() bool { return k.deferrable || k.dropped || k.lax }
 
 const mergeKeysQuery = `
 WITH RECURSIVE up AS (
@@ -49,6 +51,7 @@ WITH RECURSIVE up AS (
 	SELECT oid, array_agg(DISTINCT conrelid) AS ofs, array_agg(DISTINCT confrelid) AS tos FROM up WHERE conparentid = 0 GROUP BY oid)
 SELECT r.ofs || k.conrelid, r.tos || k.confrelid, n.nspname::text, c.relname::text, k.conname::text, fn.nspname::text, f.relname::text,
 	k.condeferrable, pg_has_role(c.relowner, 'USAGE'), k.confdeltype::text,
+	NOT coalesce((to_jsonb(k) ->> 'conenforced')::bool, true), coalesce((to_jsonb(k) ->> 'conperiod')::bool, false),
 	CASE c.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || k.conrelid::regclass, CASE f.relkind WHEN 'p' THEN '' ELSE 'ONLY ' END || k.confrelid::regclass,
 	ARRAY(SELECT a.attname::text FROM pg_index i, unnest(i.indkey::int2[]) WITH ORDINALITY u (num, pos), pg_attribute a
 		WHERE i.indrelid = k.conrelid AND i.indisprimary AND u.pos <= i.indnkeyatts AND a.attrelid = k.conrelid AND a.attnum = u.num ORDER BY u.pos),
@@ -77,7 +80,7 @@ func (m *Merger) readKeys(ctx context.Context) error {
 	m.keys, err = pgx.CollectRows(rs, func(row pgx.CollectableRow) (*mergeKey, error) {
 		k := &mergeKey{table: &rows.Table{}}
 		var to rows.Table
-		err := row.Scan(&k.of, &k.to, &k.table.Schema, &k.table.Name, &k.name, &to.Schema, &to.Name, &k.deferrable, &k.owned, &k.onDelete,
+		err := row.Scan(&k.of, &k.to, &k.table.Schema, &k.table.Name, &k.name, &to.Schema, &to.Name, &k.deferrable, &k.owned, &k.onDelete, &k.lax, &k.period,
 			&k.from, &k.into, &k.primary, &k.columns, &k.references, &k.equal, &k.alter, &k.drop, &k.add)
 		k.References = to.String()
 		for _, g := range m.plan {
@@ -181,6 +184,9 @@ func (m *Merger) check(ctx context.Context) error {
 
 // suspects returns a condition on the rows of a key's table, c, that may be broken now, and whether there can be any.
 func (m *Merger) suspects(k *mergeKey) (where string, needed bool) {
+	if k.lax || k.period {
+		return "", false
+	}
 	if m.lost(k) {
 		return "", true
 	}

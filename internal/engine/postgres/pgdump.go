@@ -51,7 +51,7 @@ func findDump(ctx context.Context, server int, named string) (*dumper, error) {
 	for _, dirs := range [][]string{{named}, {os.Getenv("HOLDFAST_PG_BIN")}, binDirs()} {
 		var fit []*dumper
 		for _, dir := range dirs {
-			d, err := probe(ctx, dir)
+			d, err := probe(ctx, dir, "pg_dump")
 			if err != nil {
 				return nil, err
 			}
@@ -81,14 +81,13 @@ func findDump(ctx context.Context, server int, named string) (*dumper, error) {
 		"find a pg_dump for PostgreSQL %d: %s", server, why)
 }
 
-var dumpVersion = regexp.MustCompile(`pg_dump \(PostgreSQL\) (\d+)(?:\.(\d+))?`)
+var programVersion = regexp.MustCompile(`\(PostgreSQL\) (\d+)(?:\.(\d+))?`)
 
-// probe asks the pg_dump in dir for its version; nil when there is none that runs.
-func probe(ctx context.Context, dir string) (*dumper, error) {
+// probe asks a program in dir for its version; nil when there is none that runs.
+func probe(ctx context.Context, dir, name string) (*dumper, error) {
 	if dir == "" {
 		return nil, nil
 	}
-	name := "pg_dump"
 	if runtime.GOOS == "windows" {
 		name += ".exe"
 	}
@@ -102,7 +101,7 @@ func probe(ctx context.Context, dir string) (*dumper, error) {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return nil, ctx.Err()
 	}
-	m := dumpVersion.FindSubmatch(out)
+	m := programVersion.FindSubmatch(out)
 	if err != nil || m == nil {
 		return nil, nil
 	}
@@ -121,7 +120,7 @@ func (d *dumper) start(ctx context.Context, v *View, f *freezer, conninfo string
 		}
 		file := v.native.promise("schema/" + section + ".sql")
 		file.temp = temp
-		out := newSieve(temp, f.dangling, v.version)
+		out := newSieve(temp, f.without(), v.version)
 		if section == "pre-data" && f.objects.state == chosen {
 			err = writeObjects(ctx, v.leader, out)
 		}

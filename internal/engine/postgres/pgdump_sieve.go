@@ -8,7 +8,8 @@ import (
 )
 
 // sieve passes pg_dump's text on, line by line, but for what could not be run again: settings that the server's version
-// does not know (a newer pg_dump writes them all the same), and foreign keys to tables that were left out.
+// does not know (a newer pg_dump writes them all the same), and what else belongs to tables that were left out: foreign keys to them, and that
+// a publication has them, which the pg_dump of version 18 writes.
 type sieve struct {
 	w    io.Writer
 	size int64
@@ -21,17 +22,24 @@ type sieve struct {
 }
 
 // newSieve makes the sieve for a server of the major version.
-func newSieve(w io.Writer, keys []danglingKey, version int) *sieve {
+func newSieve(w io.Writer, without []entryOf, version int) *sieve {
 	s := &sieve{w: w, drop: map[string]bool{}, skip: map[string]bool{}}
-	for _, k := range keys {
-		// As pg_dump writes it above each entry, with line ends made blanks.
-		name := strings.NewReplacer("\n", " ", "\r", " ")
-		s.drop[fmt.Sprintf("-- Name: %s %s; Type: FK CONSTRAINT; Schema: %s;", name.Replace(k.table), name.Replace(k.key), name.Replace(k.schema))] = true
+	for _, e := range without {
+		s.drop[e.header()] = true
 	}
 	if version < 17 {
 		s.skip["SET transaction_timeout = 0;\n"] = true
 	}
 	return s
+}
+
+// entryOf is an entry of pg_dump's text on something that belongs to a table.
+type entryOf struct{ what, name, schema string }
+
+// header is what pg_dump writes above it, with line ends made blanks.
+func (e entryOf) header() string {
+	name := strings.NewReplacer("\n", " ", "\r", " ")
+	return fmt.Sprintf("-- Name: %s; Type: %s; Schema: %s;", name.Replace(e.name), e.what, name.Replace(e.schema))
 }
 
 // Write implements io.Writer.

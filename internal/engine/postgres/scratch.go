@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -49,34 +50,41 @@ func StartScratch(ctx context.Context, major int, dir string) (*ScratchServer, e
 
 // serverPrograms finds the folder of initdb and postgres.
 func serverPrograms(ctx context.Context, major int) (string, error) {
-	d, err := findServer(ctx, major)
+	d, older, err := findServer(ctx, major)
 	if err != nil {
 		return "", err
 	}
 	if d == "" {
+		why := "there is none in the usual folders"
+		if len(older) > 0 {
+			slices.Sort(older)
+			why = strings.Join(slices.Compact(older), ", ")
+		}
 		return "", fail.New(fail.Unsupported, fmt.Sprintf("install postgresql-%d on this machine, set HOLDFAST_PG_BIN to its folder, or drill on a server: --to-scratch postgres://…", major),
-			"find a PostgreSQL server of version %d or newer to start: there is none in the usual folders", major)
+			"find a PostgreSQL server of version %d or newer to start: %s", major, why)
 	}
 	return d, nil
 }
 
-// findServer returns the folder with the fittest postgres: of the same version, else of the next newer one.
-func findServer(ctx context.Context, major int) (best string, err error) {
+// findServer returns the folder with the fittest postgres: of the same version, else of the next newer one; and those that are too old, in words.
+func findServer(ctx context.Context, major int) (best string, older []string, err error) {
 	bestMajor := 0
 	for _, dir := range append([]string{os.Getenv("HOLDFAST_PG_BIN")}, binDirs()...) {
-		d, err := probe(ctx, dir)
-		if err != nil {
-			return "", err
-		}
-		if d == nil || d.major < major || bestMajor != 0 && d.major >= bestMajor {
+		if dir == "" || !isProgram(filepath.Join(dir, "initdb")) {
 			continue
 		}
-		if !isProgram(filepath.Join(dir, "initdb")) || !isProgram(filepath.Join(dir, "postgres")) {
-			continue
+		d, err := probe(ctx, dir, "postgres")
+		switch {
+		case err != nil:
+			return "", nil, err
+		case d == nil:
+		case d.major < major:
+			older = append(older, fmt.Sprintf("the one in %s is version %d", dir, d.major))
+		case bestMajor == 0 || d.major < bestMajor:
+			best, bestMajor = dir, d.major
 		}
-		best, bestMajor = dir, d.major
 	}
-	return best, nil
+	return best, older, nil
 }
 
 func isProgram(path string) bool {
@@ -195,7 +203,8 @@ func CheckDatabase(ctx context.Context, db string) (findings []string, err error
 	defer conn.Close(ctx)
 	rs, err := conn.Query(ctx, `
 SELECT 'index ' || indexrelid::regclass || ' of ' || indrelid::regclass || ' is not valid' FROM pg_index WHERE NOT indisvalid OR NOT indisready
-UNION ALL SELECT 'foreign key ' || conname || ' of ' || conrelid::regclass || ' is not checked' FROM pg_constraint WHERE contype = 'f' AND NOT convalidated ORDER BY 1`)
+UNION ALL SELECT 'foreign key ' || conname || ' of ' || conrelid::regclass || ' is not checked' FROM pg_constraint k
+	WHERE contype = 'f' AND NOT convalidated AND coalesce((to_jsonb(k) ->> 'conenforced')::bool, true) ORDER BY 1`)
 	if err != nil {
 		return nil, explainIn(ctx, err)
 	}

@@ -50,6 +50,10 @@ func (t *Target) createDatabase(ctx context.Context) error {
 		return fail.New(fail.Exists, "--clean drops it first; without --create an empty one is used", "create %s: it exists", t.where)
 	}
 	if exists {
+		t.version = serverVersion(s.conn)
+		if err := t.rehearse(ctx); err != nil {
+			return err
+		}
 		if err := s.exec(ctx, "DROP DATABASE "+quoteIdent(name)); err != nil {
 			return fail.Op(explainIn(ctx, err), "drop %s", t.where)
 		}

@@ -59,7 +59,7 @@ func (p *paper) withSequence(name string) *paper {
 // simple is a view of one table of numbers with a primary key.
 func simple(rowText ...string) *paper {
 	return &paper{
-		schema: &rows.Schema{Origin: rows.Origin{Engine: "postgres", Version: "15.1", Encoding: "UTF8"}, Tables: []*rows.Table{
+		schema: &rows.Schema{Origin: rows.Origin{Engine: "postgres", Version: "13.1", Encoding: "UTF8"}, Tables: []*rows.Table{
 			{Schema: "public", Name: "n", Kind: rows.Ordinary, Columns: []rows.Column{{Name: "id", Type: rows.Int, Native: "integer"}}},
 		}},
 		parts: map[string][]string{"public.n": rowText},

@@ -82,6 +82,9 @@ func (t *Target) makeRoom(ctx context.Context) error {
 	case !t.opt.Clean:
 		return fail.New(fail.Exists, hintInTheWay, "%s is not empty: it holds %s", t.where, summary(found))
 	default:
+		if err := t.rehearse(ctx); err != nil {
+			return err
+		}
 		done, err := t.wipe(ctx, t.main, found)
 		if done > 0 {
 			t.had = fmt.Sprintf("--clean removed what %s held (%s), and it is empty now; that was", t.where, summary(found))

@@ -28,6 +28,7 @@ func (v *View) describe(ctx context.Context, f *freezer) error {
 			f.dangling, err = describeForeignKeys(ctx, c, l)
 			return err
 		},
+		func(ctx context.Context, _ *pgx.Conn, _ []*rel) error { return f.publications(ctx) },
 		func(ctx context.Context, c *pgx.Conn, l []*rel) error { return measure(ctx, c, l, block) },
 	}
 	for _, step := range steps {

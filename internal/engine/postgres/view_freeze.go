@@ -20,7 +20,8 @@ type freezer struct {
 	all      []*rel // every relation, chosen or not
 	objects  *rel   // the pseudo table of large objects
 	dangling []danglingKey
-	views    []hidden // left out because of what they need
+	shared   []entryOf // with publications, of what is left out
+	views    []hidden  // left out because of what they need
 	notes    []string
 }
 
@@ -220,6 +221,40 @@ WHERE NOT c.oid = ANY ($1) ORDER BY 2, 3`, out)
 		return nil
 	})
 	return list, explainIn(ctx, err)
+}
+
+// publications finds the publications that have tables that are left out.
+func (f *freezer) publications(ctx context.Context) error {
+	var out []uint32
+	for _, r := range f.all {
+		if r.state == excluded {
+			out = append(out, r.oid)
+		}
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	rs, err := f.leader.Query(ctx, `
+SELECT p.pubname::text || ' ' || c.relname::text, n.nspname::text FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+	JOIN pg_class c ON c.oid = r.prrelid JOIN pg_namespace n ON n.oid = c.relnamespace WHERE r.prrelid = ANY ($1)`, out)
+	if err != nil {
+		return explainIn(ctx, err)
+	}
+	e := entryOf{what: "PUBLICATION TABLE"}
+	_, err = pgx.ForEachRow(rs, []any{&e.name, &e.schema}, func() error {
+		f.shared = append(f.shared, e)
+		return nil
+	})
+	return explainIn(ctx, err)
+}
+
+// without lists the entries of pg_dump's text that could not be run without what is left out.
+func (f *freezer) without() []entryOf {
+	list := slices.Clone(f.shared)
+	for _, k := range f.dangling {
+		list = append(list, entryOf{"FK CONSTRAINT", k.table + " " + k.key, k.schema})
+	}
+	return list
 }
 
 // String names the view as rows does tables.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,12 +30,26 @@ func onEach(t *testing.T, test func(t *testing.T, pg *servers.PG)) {
 // everything makes a database that has one of everything.
 func everything(t *testing.T, pg *servers.PG) (url string) {
 	t.Helper()
-	text, err := os.ReadFile("testdata/everything.sql")
+	major, err := strconv.Atoi(pg.Major)
 	if err != nil {
 		t.Fatal(err)
 	}
+	read := func(name string) string {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	script := read("everything.sql")
+	if major < 15 {
+		script = regexp.MustCompile(`(?m)^.* -- since 15$`).ReplaceAllString(script, "")
+	}
+	if major >= 18 {
+		script += read("everything-18.sql")
+	}
 	url = pg.CreateDatabase(t)
-	pg.SQL(t, url, string(text))
+	pg.SQL(t, url, script)
 	return url
 }
 

@@ -1,5 +1,5 @@
 -- One of everything that a PostgreSQL database may hold. Loadable by a superuser into an empty
--- UTF-8 database on PostgreSQL 15 to 18 with psql (not in a single transaction).
+-- UTF-8 database on PostgreSQL 15 to 18 with psql (not in a single transaction), on 14 without the lines that say so.
 -- Left out on purpose: roles and tablespaces (they belong to the cluster), and extension
 -- configuration tables (no extension of the distribution has one; see the tests).
 
@@ -117,8 +117,8 @@ CREATE TABLE app.egg (id integer PRIMARY KEY, chicken integer NOT NULL REFERENCE
 INSERT INTO app.chicken SELECT i, i FROM generate_series(1, 10) i;
 INSERT INTO app.egg SELECT i, 11 - i FROM generate_series(1, 10) i;
 ALTER TABLE app.chicken ADD FOREIGN KEY (egg) REFERENCES app.egg;
-CREATE TABLE app.nulls (a integer, b integer, UNIQUE NULLS NOT DISTINCT (a, b));
-INSERT INTO app.nulls VALUES (1, NULL), (NULL, NULL), (NULL, 1);
+CREATE TABLE app.nulls (a integer, b integer, UNIQUE NULLS NOT DISTINCT (a, b)); -- since 15
+INSERT INTO app.nulls VALUES (1, NULL), (NULL, NULL), (NULL, 1); -- since 15
 
 -- odd tables and names --------------------------------------------------------------------
 CREATE TABLE app.nothing ();
@@ -205,7 +205,7 @@ CREATE POLICY own ON app.secrets USING (owner = current_user);
 -- foreign tables, publications, text search, rights, event triggers ---------------------------------
 CREATE SERVER files FOREIGN DATA WRAPPER file_fdw;
 CREATE FOREIGN TABLE app.elsewhere (line text) SERVER files OPTIONS (filename '/nonexistent/holdfast');
-CREATE PUBLICATION pub FOR TABLE public.users, public.orders WHERE (user_id < 1000);
+CREATE PUBLICATION pub FOR TABLE public.users, public.orders WHERE (user_id < 1000); -- since 15
 CREATE TEXT SEARCH CONFIGURATION app.plain (COPY = simple);
 CREATE COLLATION app.numeric (provider = icu, locale = 'en-u-kn-true');
 GRANT SELECT ON public.users TO PUBLIC;
