@@ -32,12 +32,16 @@ type crossing struct {
 	omitted  []string
 	finished bool
 	compared backup.Comparison
+
+	mu    sync.Mutex
+	noted []string // guarded by mu
 }
 
 // A crossed is a table on its way.
 type crossed struct {
 	from, to *rows.Table
 	convert  []converter
+	decode   []decoder
 	forms    []namedForm
 	shape    shape
 
@@ -62,16 +66,24 @@ func (c *crossing) Prepare(ctx context.Context, s *rows.Schema, native fs.FS) er
 	adapted.Tables = nil
 	c.schema = &adapted
 	// Tables that are there already may have other types.
-	exact := c.from == c.to && !c.opt.Partial && !c.opt.DataOnly
+	exact := c.from == c.to && (c.to == SQLite || !c.opt.Partial && !c.opt.DataOnly)
 	for _, t := range s.Tables {
 		to, convert := adapt(t, c.from, c.to, graph)
-		x := &crossed{from: t, to: to, convert: convert, forms: formsOf(to, c.from, c.to, exact)}
-		x.shape, _ = shapeOf(to, x.forms)
+		x := &crossed{from: t, to: to, convert: convert}
+		if c.from == SQLite && c.to != SQLite {
+			x.decode = c.decoders(to)
+		}
 		c.tables[t], c.order = x, append(c.order, x)
 		adapted.Tables = append(adapted.Tables, to)
 	}
 	if c.from != c.to {
+		c.omit(losses(s, c.from, c.to))
 		c.omit(rename(&adapted, c.from, c.to, graph))
+		c.omit(prune(&adapted, c.to))
+	}
+	for _, x := range c.order {
+		x.forms = formsOf(x.to, c.from, c.to, exact)
+		x.shape, _ = shapeOf(x.to, x.forms)
 	}
 	c.omit(c.omits(&adapted))
 	if c.from != c.to {
@@ -129,8 +141,12 @@ func (c *crossing) Load(ctx context.Context, p rows.Part, r io.Reader) (rows.Cou
 		return rows.Count{}, fail.New(fail.Internal, "", "load %s: not in the schema", p.Table)
 	}
 	in := newRowReader(r, x.shape, x.convert)
+	in.decode, in.table = x.decode, x.from
 	p.Table = x.to
 	if _, err := c.target.Load(ctx, p, in); err != nil {
+		if in.failed != nil { // which the target only passes on, in more words
+			err = fail.Op(in.failed, "copy %s", x.from)
+		}
 		return rows.Count{}, err
 	}
 	if _, err := io.Copy(io.Discard, in); err != nil {
@@ -172,7 +188,18 @@ func (c *crossing) Notes() (notes []string) {
 	if n, ok := c.target.(interface{ Notes() []string }); ok {
 		notes = n.Notes()
 	}
-	return notes
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append(slices.Clone(c.noted), notes...)
+}
+
+// note keeps what is to be said of values, once.
+func (c *crossing) note(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !slices.Contains(c.noted, text) {
+		c.noted = append(c.noted, text)
+	}
 }
 
 // Omitted and Compared are for the report of a restore.
@@ -214,6 +241,11 @@ func Copy(ctx context.Context, from, to string, opt CopyOptions) (*Copied, error
 	if err != nil {
 		return nil, err
 	}
+	if opt.Target.Clean {
+		if err := notOntoItself(ctx, &s.Origin, to); err != nil {
+			return nil, err
+		}
+	}
 	opt.Target.Partial, opt.Target.Source = !opt.Tables.Empty(), view
 	c, err := newCrossing(to, s.Origin.Engine, opt.Target)
 	if err != nil {
@@ -228,7 +260,7 @@ func Copy(ctx context.Context, from, to string, opt CopyOptions) (*Copied, error
 	if opt.Observer.Begin != nil {
 		opt.Observer.Begin(s.Origin.Database, size)
 	}
-	report, err := rows.Copy(ctx, view, c, rows.CopyOptions{Jobs: opt.Target.Jobs, Tables: tables, Observer: opt.Observer.Update})
+	report, err := rows.Copy(ctx, typed(view), c, rows.CopyOptions{Jobs: opt.Target.Jobs, Tables: tables, Observer: opt.Observer.Update})
 	if err != nil {
 		return nil, err
 	}

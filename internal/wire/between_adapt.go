@@ -5,12 +5,13 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/format/fixture/models"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
-// A converter makes the text of a value that one engine takes from what another one gave. nil leaves values as they are.
-type converter func(text []byte) []byte
+// A converter makes the text of a value that one engine takes from what another one gave, or refuses it. nil leaves values as they are.
+type converter func(text []byte) ([]byte, error)
 
 // adapt returns what a table of one engine should be for another one, and the conversions of its stored columns. It
 // knows what a Django project means by types that only some engines have: where PostgreSQL has a
@@ -30,7 +31,16 @@ func adapt(t *rows.Table, from, to string, g *models.Graph) (*rows.Table, []conv
 			fn = djangoColumn(&c, kinds[c.Name], g.UseTZ)
 		}
 		if from == SQLite && fn == nil && (c.Type == rows.Timestamp || c.Type == rows.Instant) {
-			fn = func(text []byte) []byte { return []byte(utc(string(text))) } // which else would be cut off
+			fn = func(text []byte) ([]byte, error) { return []byte(utc(string(text))), nil } // which else would be cut off
+		}
+		if fn == nil {
+			fn = checker(&c, from, to)
+		}
+		if from == SQLite && c.Literal != nil && !constant(&c) {
+			c.Literal = nil
+		}
+		if from == SQLite && c.Type == rows.UUID && !ours && strings.EqualFold(c.Native, "char(32)") {
+			c.Type, c.Size = rows.Text, 32 // only Django keeps its uuids so
 		}
 		out.Columns[i] = c
 		if !c.Generated {
@@ -88,15 +98,15 @@ func djangoColumn(c *rows.Column, kind string, zoned bool) converter {
 }
 
 // asInterval writes a number of microseconds as PostgreSQL's interval.
-func asInterval(text []byte) []byte {
+func asInterval(text []byte) ([]byte, error) {
 	us, err := strconv.ParseInt(string(text), 10, 64)
 	if err != nil {
-		return text
+		return nil, fail.New(fail.Incomplete, hintValue, "%.40q is no number of microseconds", text)
 	}
 	const day = 86400e6
 	sign, rest := "", us%day
 	if rest < 0 {
 		sign, rest = "-", -rest
 	}
-	return fmt.Appendf(nil, "%d days %s%d.%06d secs", us/day, sign, rest/1e6, rest%1e6)
+	return fmt.Appendf(nil, "%d days %s%d.%06d secs", us/day, sign, rest/1e6, rest%1e6), nil
 }

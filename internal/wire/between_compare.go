@@ -27,6 +27,9 @@ func (c *crossing) compare(ctx context.Context) (err error) {
 	if err != nil {
 		return fail.Op(err, "read back what was written")
 	}
+	if c.from == SQLite && c.to == SQLite {
+		v = typed(v)
+	}
 	defer func() {
 		if cerr := v.Close(); err == nil && cerr != nil {
 			err = fail.Op(cerr, "read back what was written")
@@ -160,49 +163,10 @@ func (c *crossing) destination(target *rows.Schema, t *rows.Table) *rows.Table {
 		}
 		return target.Table(t.String())
 	}
-	for range c.schema.Tables { // partitions are in their root, except on PostgreSQL
-		up := c.schema.Table(t.Parent)
-		if t.Parent == "" || up == nil || up.Kind != rows.Partitioned || c.to == Postgres {
-			break
-		}
-		t = up
+	if c.to == Postgres {
+		return byName(target, "public", t.Name)
 	}
-	switch c.to {
-	case Postgres:
-		schema := t.Schema
-		if schema == "" || c.oneSchema() {
-			schema = "public"
-		}
-		return byName(target, schema, t.Name)
-	case SQLite:
-		if same := c.sameName(t.Name); same > 1 && t.Schema != "" {
-			return byName(target, "", t.Schema+"_"+t.Name)
-		}
-		return byName(target, "", t.Name)
-	}
-	switch t.Schema {
-	case "", "public", "main":
-		return byName(target, "", t.Name)
-	}
-	return byName(target, "", t.Schema+"_"+t.Name)
-}
-
-func (c *crossing) oneSchema() bool {
-	for _, t := range c.schema.Tables {
-		if t.Schema != c.schema.Tables[0].Schema {
-			return false
-		}
-	}
-	return true
-}
-
-func (c *crossing) sameName(name string) (n int) {
-	for _, t := range c.schema.Tables {
-		if strings.EqualFold(t.Name, name) {
-			n++
-		}
-	}
-	return n
+	return byName(target, "", rootOf(c.schema, t).Name)
 }
 
 // byName finds a table by schema (any when "") and name, if need be with other capitals.

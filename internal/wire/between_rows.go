@@ -97,9 +97,13 @@ type rowReader struct {
 	in      *bufio.Reader
 	shape   shape
 	convert []converter // nil: nothing is changed
+	decode  []decoder   // of typed row text; nil: it is plain
+	table   *rows.Table // as the source has it; nil where it is not known
+	failed  error       // what is wrong with the rows themselves
 
 	raw    rows.Counter // as it comes in
-	sum    rows.Hash    // of the rows in their comparable form
+	rows   int64
+	sum    rows.Hash // of the rows in their comparable form
 	out    []byte
 	at     int
 	line   []byte
@@ -145,7 +149,9 @@ func (r *rowReader) row() error {
 		return err
 	}
 	_, _ = r.raw.Write(r.line) // never fails
-	return r.take(r.line[:len(r.line)-1])
+	r.rows++
+	r.failed = r.take(r.line[:len(r.line)-1])
+	return r.failed
 }
 
 func (r *rowReader) take(line []byte) (err error) {
@@ -160,12 +166,15 @@ func (r *rowReader) take(line []byte) (err error) {
 	if len(r.fields) != r.shape.columns {
 		return fail.New(fail.Damaged, "", "a row has %d columns, want %d", len(r.fields), r.shape.columns)
 	}
+	if err := r.plain(); err != nil {
+		return err
+	}
 	var h rows.Hash
 	if h, r.buf, err = r.shape.hash(r.buf, r.fields); err != nil {
 		return fail.Wrap(fail.Damaged, err, "", "read a row")
 	}
 	r.sum = r.sum.Add(h)
-	if r.convert == nil {
+	if r.convert == nil && r.decode == nil {
 		r.out = append(append(r.out, line...), '\n')
 		return nil
 	}
@@ -173,7 +182,7 @@ func (r *rowReader) take(line []byte) (err error) {
 		if i > 0 {
 			r.out = append(r.out, '\t')
 		}
-		if r.convert[i] == nil || string(field) == rows.Null {
+		if r.convert == nil || r.convert[i] == nil || string(field) == rows.Null {
 			r.out = append(r.out, field...)
 			continue
 		}
@@ -181,8 +190,41 @@ func (r *rowReader) take(line []byte) (err error) {
 		if err != nil {
 			return fail.Wrap(fail.Damaged, err, "", "read a row")
 		}
-		r.out = rows.AppendText(r.out, r.convert[i](text))
+		if text, err = r.convert[i](text); err != nil {
+			return r.wrong(err, i)
+		}
+		r.out = rows.AppendText(r.out, text)
 	}
 	r.out = append(r.out, '\n')
 	return nil
+}
+
+// plain takes the fields of typed row text to plain ones.
+func (r *rowReader) plain() (err error) {
+	for i, fn := range r.decode {
+		given := r.fields[i]
+		if r.fields[i], err = decode(given, fn); err != nil {
+			r.fields[i] = given
+			return r.wrong(err, i)
+		}
+	}
+	return nil
+}
+
+// wrong says where a value stands that is refused.
+func (r *rowReader) wrong(err error, column int) error {
+	if r.table == nil {
+		return err
+	}
+	fields := r.fields
+	if r.decode != nil { // those behind it still have their letters
+		fields = nil
+		for i, f := range r.fields {
+			if i >= column && len(f) > 0 && string(f) != rows.Null {
+				f = f[1:]
+			}
+			fields = append(fields, f)
+		}
+	}
+	return fail.Op(err, "column %s of %s", r.table.Stored()[column].Name, rowNamed(r.table, fields, r.rows))
 }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"github.com/holdfast-db/holdfast/internal/fail"
 	"io"
 	"strings"
 	"testing"
@@ -62,12 +63,14 @@ func sameJSON(a, b string) bool {
 
 func TestAsInterval(t *testing.T) {
 	for from, want := range map[string]string{
-		"0": "0 days 0.000000 secs", "-86394999993": "0 days -86394.999993 secs", "86400000001": "1 days 0.000001 secs", "x": "x",
-		"-9223372036854775808": "-106751991 days -14454.775808 secs",
+		"0": "0 days 0.000000 secs", "-86394999993": "0 days -86394.999993 secs", "86400000001": "1 days 0.000001 secs", "-9223372036854775808": "-106751991 days -14454.775808 secs",
 	} {
-		if got := string(asInterval([]byte(from))); got != want {
-			t.Errorf("asInterval(%s) is %q, want %q", from, got, want)
+		if got, err := asInterval([]byte(from)); string(got) != want || err != nil {
+			t.Errorf("asInterval(%s) is %q, %v, want %q", from, got, err, want)
 		}
+	}
+	if _, err := asInterval([]byte("x")); fail.KindOf(err) != fail.Incomplete {
+		t.Errorf("asInterval(x): %v, want Incomplete", err)
 	}
 }
 

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"encoding/hex"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -38,13 +39,11 @@ func newPlace(t testing.TB, engine string) place {
 	case Postgres:
 		pg := servers.Postgres(t, servers.PostgresVersions()[0])
 		t.Setenv("HOLDFAST_PG_BIN", pg.BinDir())
+		t.Setenv("PATH", os.Getenv("PATH")+string(os.PathListSeparator)+pg.ServerPrograms(t)) // for drills
 		p.url = pg.CreateDatabase(t)
 		p.try = func(sql string) (string, error) { return pg.Query(p.url, sql) }
 	case MySQL:
-		m := servers.MariaDB(t)
-		p.url = m.CreateDatabase(t, "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")
-		name := p.url[strings.LastIndex(p.url, "/")+1:]
-		p.try = func(sql string) (string, error) { return m.Query(name, sql) }
+		return placeOn(t, servers.MariaDB(t))
 	case SQLite:
 		program := servers.Program(t, "sqlite3")
 		p.url = filepath.Join(t.TempDir(), "db.sqlite3")
@@ -55,6 +54,15 @@ func newPlace(t testing.TB, engine string) place {
 			return string(out), err
 		}
 	}
+	return p
+}
+
+// placeOn is an empty database of MariaDB or MySQL.
+func placeOn(t testing.TB, m *servers.MySQLServer) place {
+	t.Helper()
+	p := place{engine: MySQL, url: m.CreateDatabase(t, "CHARACTER SET utf8mb4 COLLATE utf8mb4_bin")}
+	name := p.url[strings.LastIndex(p.url, "/")+1:]
+	p.try = func(sql string) (string, error) { return m.Query(name, sql) }
 	return p
 }
 

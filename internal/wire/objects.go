@@ -60,6 +60,11 @@ var (
 	postgresHeading = regexp.MustCompile(`^-- (?:Name|Data for Name): (.*); Type: ([A-Z ]+); Schema: (.*); Owner: `)
 	namedCheck      = regexp.MustCompile("^ +CONSTRAINT (\"(?:[^\"]|\"\")+\"|`(?:[^`]|``)+`|[^ ]+) CHECK ")
 	sqliteObject    = regexp.MustCompile("(?i)^CREATE (VIEW|TRIGGER|TABLE) (\"(?:[^\"]|\"\")+\"|`[^`]+`|\\[[^\\]]+\\]|'[^']+'|[^ (]+)")
+	oddForeignKey   = regexp.MustCompile(`^    ADD CONSTRAINT (.*) FOREIGN KEY (?:\(.*, PERIOD |.* NOT ENFORCED)`) // as PostgreSQL has them since version 18
+	exclusion       = regexp.MustCompile(`^    ADD CONSTRAINT .* EXCLUDE `)
+	rowSecurity     = regexp.MustCompile(`^ALTER TABLE (?:ONLY )?(.*) ENABLE ROW LEVEL SECURITY;$`)
+	mysqlColumn     = regexp.MustCompile("^  (`(?:[^`]|``)+`) ")
+	mysqlLiteral    = regexp.MustCompile(`'(?:[^'\\]|''|\\.)*'`)
 	anyCheck        = regexp.MustCompile(`(?i)\bCHECK *\(+ *([a-z_]*)`)
 )
 
@@ -67,14 +72,17 @@ var (
 var postgresOnly = map[string]bool{
 	"VIEW": true, "FUNCTION": true, "PROCEDURE": true, "AGGREGATE": true, "TRIGGER": true, "RULE": true, "POLICY": true, "DOMAIN": true,
 	"EVENT TRIGGER": true, "STATISTICS": true, "PUBLICATION": true, "SUBSCRIPTION": true, "OPERATOR": true, "CAST": true, "CHECK CONSTRAINT": true,
+	"OPERATOR CLASS": true, "OPERATOR FAMILY": true, "ACCESS METHOD": true, "EXTENSION": true, "COLLATION": true, "CONVERSION": true, "TRANSFORM": true,
+	"SERVER": true, "FOREIGN DATA WRAPPER": true, "PROCEDURAL LANGUAGE": true, "TEXT SEARCH CONFIGURATION": true, "TEXT SEARCH DICTIONARY": true,
+	"TEXT SEARCH PARSER": true, "TEXT SEARCH TEMPLATE": true,
 }
 
 func postgresObjects(text string) (list []string) {
-	table := ""
+	table, name := "", ""
 	for line := range strings.Lines(text) {
 		line = strings.TrimRight(line, "\n")
 		if m := postgresHeading.FindStringSubmatch(line); m != nil {
-			name := m[1]
+			name = m[1]
 			if m[3] != "-" && m[3] != "public" {
 				name = m[3] + "." + name
 			}
@@ -86,6 +94,12 @@ func postgresObjects(text string) (list []string) {
 			}
 		} else if m := namedCheck.FindStringSubmatch(line); m != nil && table != "" {
 			list = append(list, "check constraint "+m[1]+" of "+table)
+		} else if exclusion.MatchString(line) {
+			list = append(list, "exclusion constraint "+name)
+		} else if m := rowSecurity.FindStringSubmatch(line); m != nil {
+			list = append(list, "row security of "+strings.TrimPrefix(m[1], "public."))
+		} else if oddForeignKey.MatchString(line) {
+			list = append(list, "foreign key "+name)
 		}
 	}
 	return list
@@ -109,6 +123,31 @@ func mysqlObjects(text string) (list []string) {
 			}
 		} else if m := namedCheck.FindStringSubmatch(line); m != nil && table != "" {
 			list = append(list, "check constraint "+strings.Trim(m[1], "`")+" of "+table)
+		} else if table != "" {
+			list = append(list, mysqlClauses(table, line)...)
+		}
+	}
+	return list
+}
+
+// mysqlClauses lists what a line of a table's definition has that no other engine knows.
+func mysqlClauses(table, line string) (list []string) {
+	line = strings.TrimPrefix(line, "/*!50100")
+	if strings.HasPrefix(line, " PARTITION BY ") {
+		return []string{"partitions of " + table}
+	}
+	m := mysqlColumn.FindStringSubmatch(line)
+	if m == nil {
+		return nil
+	}
+	column := strings.ReplaceAll(strings.Trim(m[1], "`"), "``", "`")
+	rest := mysqlLiteral.ReplaceAllString(line[len(m[0]):], "''")
+	if _, check, ok := strings.Cut(rest, " CHECK ("); ok && !strings.HasPrefix(check, "json_valid("+m[1]+")") {
+		list = append(list, "check constraint of column "+column+" of "+table)
+	}
+	for _, clause := range []string{"ON UPDATE", "INVISIBLE"} {
+		if strings.Contains(rest, " "+clause) {
+			list = append(list, strings.ToLower(clause)+" of column "+column+" of "+table)
 		}
 	}
 	return list

@@ -22,6 +22,8 @@ type TargetOptions struct {
 	NoOwner    bool
 	Stage      func(stage string, done, total int) // progress after the rows; may be nil
 
+	typed bool // rows come with what SQLite stores them as
+
 	// For a target of another engine.
 	Source rows.View    // what comes, to find out what its tables are to a Django project; may be nil
 	Models ModelOptions // that help with it
@@ -54,8 +56,8 @@ func Destination(db, engine string, opt TargetOptions) (backup.Destination, erro
 		return backup.Destination{}, err
 	}
 	d := backup.Destination{Rows: c}
-	if engine == SQLite {
-		d.View = opt.Source
+	if engine == SQLite && opt.Source != nil {
+		d.View = typed(opt.Source)
 	}
 	return d, nil
 }
@@ -86,7 +88,7 @@ func newTarget(engine, rest string, opt TargetOptions) (rows.Target, error) {
 	if opt.DataOnly {
 		return nil, fail.New(fail.Unsupported, "leave it out: a new file is made", "--data-only into an SQLite file")
 	}
-	return sqlite.NewRowsTarget(rest, sqlite.RowsTargetOptions{Clean: opt.Clean})
+	return sqlite.NewRowsTarget(rest, sqlite.RowsTargetOptions{Clean: opt.Clean, Typed: opt.typed})
 }
 
 func fileOptions(opt TargetOptions) error {
@@ -102,6 +104,7 @@ func newCrossing(db, from string, opt TargetOptions) (*crossing, error) {
 	if err != nil {
 		return nil, err
 	}
+	opt.typed = from == SQLite && to == SQLite
 	c := &crossing{from: from, to: to, opt: opt, open: func(ctx context.Context) (rows.View, error) { return View(ctx, db) }}
 	if c.target, err = newTarget(to, rest, opt); err != nil {
 		return nil, err

@@ -163,7 +163,7 @@ func (m *Merger) Load(ctx context.Context, merge *rows.Merge, r io.Reader) (rows
 			return rows.Count{}, fail.Op(err, "merge into %s", merge.Table)
 		}
 		if err := m.put(g, s.values); err != nil {
-			return rows.Count{}, m.wrap(ctx, g.explain(err, s.values), "merge row %d into %s%s", s.n, merge.Table, g.keyText(s.values))
+			return rows.Count{}, m.wrap(ctx, &rows.RowError{Row: s.n, Err: g.explain(err, s.values)}, "merge row %d into %s%s", s.n, merge.Table, g.keyText(s.values))
 		}
 	}
 }

@@ -159,6 +159,8 @@ func (b *binder) bind(st *sqlite3.Stmt, i int, s storage, v rows.Value) error {
 		return st.BindNull(i)
 	}
 	switch s {
+	case typedStorage:
+		return b.typed(st, i, v.Text)
 	case 't':
 		return st.BindRawText(i, v.Text)
 	case 'b':
@@ -220,9 +222,12 @@ func parseInt(text []byte) (int64, bool) {
 	return n, true
 }
 
+// mostFloat is how long a number may be for parseFloat.
+const mostFloat = 400
+
 // parseFloat reads a float, without what only Go takes for one.
 func parseFloat(text []byte) (float64, bool) {
-	if len(text) == 0 || len(text) > 400 {
+	if len(text) == 0 || len(text) > mostFloat {
 		return 0, false
 	}
 	for _, c := range text {

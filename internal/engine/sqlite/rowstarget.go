@@ -20,6 +20,7 @@ import (
 // RowsTargetOptions tune a copy into an SQLite file. The zero value overwrites nothing.
 type RowsTargetOptions struct {
 	Clean bool // replace a database that is there
+	Typed bool // rows come as [View.Typed] gives them
 }
 
 // A RowsTarget is a new SQLite file that receives tables of any engine. It implements [rows.Target]. The file is made aside
@@ -31,7 +32,8 @@ type RowsTargetOptions struct {
 // What is not carried over, [Omitted] lists. Values that SQLite can't hold are kept as near as it can, and noted: numbers of more than
 // 15 digits are rounded, integers beyond 64 bits become floats, the months of an interval count 30 days, «NaN» and what is no date are texts.
 type RowsTarget struct {
-	file *Target
+	file  *Target
+	typed bool
 
 	mu     sync.Mutex
 	conn   *sqlite3.Conn       // guarded by mu
@@ -52,11 +54,11 @@ type loading struct {
 
 // NewRowsTarget returns a target for the file at path, which Prepare will look at.
 func NewRowsTarget(path string, opt RowsTargetOptions) (*RowsTarget, error) {
-	file, err := NewTarget(path, TargetOptions(opt))
+	file, err := NewTarget(path, TargetOptions{Clean: opt.Clean})
 	if err != nil {
 		return nil, err
 	}
-	return &RowsTarget{file: file, tables: make(map[string]*loading)}, nil
+	return &RowsTarget{file: file, typed: opt.Typed, tables: make(map[string]*loading)}, nil
 }
 
 // Notes returns what became of values that SQLite can't hold, and what Finish found.
@@ -134,6 +136,11 @@ func (t *RowsTarget) preparePortable(s *rows.Schema) error {
 		}
 		if p.into != nil {
 			t.tables[p.src.String()] = p.loading(s.Origin.Engine)
+			for i := range t.tables[p.src.String()].columns {
+				if t.typed {
+					t.tables[p.src.String()].columns[i].storage = typedStorage
+				}
+			}
 		} else {
 			t.tables[p.src.String()] = nil // its rows are counted and dropped
 		}

@@ -333,7 +333,7 @@ func declared(c rows.Column) string {
 }
 
 func (p *placed) importer(engine string, c rows.Column) importer {
-	im := importer{typ: c.Type, name: p.src.String() + "." + c.Name}
+	im := importer{typ: c.Type, name: p.src.String() + "." + c.Name, rowid: p.isKey(c)}
 	if engine == "sqlite" {
 		im.storage = storageOf(c.Native)
 	}

@@ -75,7 +75,7 @@ func (t *RowsTarget) prepareNative(s *rows.Schema, native fs.FS) error {
 			if err := t.conn.Exec(d.sql); err != nil {
 				return fmt.Errorf("table %s: %w", table, err)
 			}
-			t.tables[table.String()] = nativeLoading(table)
+			t.tables[table.String()] = nativeLoading(table, t.typed)
 		}
 	}
 	if made < len(s.Tables) {
@@ -89,12 +89,16 @@ func (t *RowsTarget) prepareNative(s *rows.Schema, native fs.FS) error {
 	return nil
 }
 
-func nativeLoading(table *rows.Table) *loading {
+func nativeLoading(table *rows.Table, typed bool) *loading {
 	l := &loading{}
 	var names []string
 	for _, c := range table.Stored() {
 		names = append(names, quote(c.Name))
-		l.columns = append(l.columns, importer{storage: storageOf(c.Native)})
+		how := typedStorage
+		if !typed {
+			how = storageOf(c.Native)
+		}
+		l.columns = append(l.columns, importer{storage: how})
 	}
 	l.sql = insertInto(table.Name, names)
 	return l

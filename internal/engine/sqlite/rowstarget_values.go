@@ -19,6 +19,7 @@ type importer struct {
 	storage storage
 	typ     rows.Type
 	name    string // of the column, with its table's, for notes
+	rowid   bool   // it is the key of one integer
 }
 
 // exactDigits is how many digits of a decimal a float keeps for sure.
@@ -75,7 +76,16 @@ func (c *importer) bindNumber(t *RowsTarget, st *sqlite3.Stmt, i int, text []byt
 	if n, ok := parseInt(text); ok && c.typ != rows.Float {
 		return st.BindInt64(i, n)
 	}
+	if c.rowid {
+		return fail.New(fail.Incomplete, "", "%s: %.80q is no integer of 64 bits, which a key of one number is here", c.name, text)
+	}
 	f, ok := parseFloat(text)
+	if !ok && len(text) > mostFloat && strings.Trim(string(text), "0123456789.-") == "" {
+		if digits(text) > exactDigits {
+			t.noteLocked(c.name + ": numbers of more than 15 digits are rounded, since SQLite holds them as floats")
+		}
+		return st.BindRawText(i, text) // SQLite makes a number of it
+	}
 	if !ok {
 		t.noteLocked(fmt.Sprintf("%s holds values that are no numbers here, such as %.40q: they are texts", c.name, text))
 		return st.BindRawText(i, text)

@@ -141,6 +141,10 @@ func (v *View) appendRow(buf []byte, st *sqlite3.Stmt, t *table) []byte {
 		if i > 0 {
 			buf = append(buf, '\t')
 		}
+		if t.typed {
+			buf = appendTyped(buf, st, i)
+			continue
+		}
 		switch st.ColumnType(i) {
 		case sqlite3.INTEGER:
 			buf = strconv.AppendInt(buf, st.ColumnInt64(i), 10)

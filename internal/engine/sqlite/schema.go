@@ -18,6 +18,7 @@ type table struct {
 	order        string   // ORDER BY that is the b-tree's own order; may be ""
 	virtual      bool
 	withoutRowid bool
+	typed        bool    // each value is given with a letter for what it is stored as
 	mustSort     bool    // the order is asked for: any index may serve it, and no other order will do
 	cuts         []int64 // rowids after which a part ends, ascending
 }
@@ -108,6 +109,7 @@ func (r *schemaReader) table(name string, root uint32) (*rows.Table, *table, err
 		t.Native = append(t.Native, rows.Pair{Name: "shadow_of", Value: of})
 	}
 	text := parseClauses(r.sql[name])
+	t.Native = append(t.Native, text.collations...)
 	if err := r.columns(t, info, text); err != nil {
 		return nil, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 // clauses are what only the text of a CREATE TABLE tells, and no pragma.
 type clauses struct {
 	json       map[string]bool // columns, in lower case, with a CHECK that has JSON_VALID of them
+	collations []rows.Pair     // columns that are not compared by their bytes
 	references []keyText       // of foreign keys, in the order of the text
 }
 
@@ -99,20 +100,24 @@ func tokens(s string) (all []token) {
 func parseClauses(sql string) clauses {
 	c := clauses{json: make(map[string]bool)}
 	all := append(tokens(sql), token{}, token{}, token{}, token{})
-	depth, checked, name := 0, false, ""
+	depth, checked, name, column := 0, false, "", ""
 	for i, t := range all[:len(all)-4] {
 		switch {
 		case t.kind == '(':
-			depth++
+			if depth++; depth == 1 {
+				column = all[i+1].text
+			}
 		case t.kind == ')':
 			depth--
 		case t.kind == ',' && depth == 1:
-			checked, name = false, ""
+			checked, name, column = false, "", all[i+1].text
 		case t.is("CONSTRAINT"):
 			name = ""
 			if all[i+1].name() && (all[i+2].is("FOREIGN") || all[i+2].is("REFERENCES")) {
 				name = all[i+1].text
 			}
+		case t.is("COLLATE") && depth == 1 && !all[i+1].is("BINARY"):
+			c.collations = append(c.collations, rows.Pair{Name: "collation", Value: column + " (" + all[i+1].text + ")"})
 		case t.is("CHECK"):
 			checked = true
 		case t.is("JSON_VALID") && checked && all[i+1].kind == '(' && all[i+2].name() && all[i+3].kind == ')':

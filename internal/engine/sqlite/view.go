@@ -24,7 +24,7 @@ const viewConns = 4
 // A live view holds a read transaction until it is closed: in WAL mode writers go on, in the other modes they
 // wait. A value travels as what it is stored as, not as what its column was declared to hold: numbers
 // in decimal, blobs as \x hex, texts as they are. Text that is not UTF-8 travels as \x hex too, and a note says so.
-// Text «1» and the number 1 are the same row text: where the difference matters, use the image.
+// Text «1» and the number 1 are the same row text: where the difference matters, use the image, or [View.Typed].
 type View struct {
 	path   string
 	schema *rows.Schema
@@ -236,6 +236,10 @@ func (v *View) Parts(t *rows.Table) []rows.Part {
 
 // Read returns the rows of a part, in the order of the table's b-tree. Kinds: Damaged, Unavailable.
 func (v *View) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
+	return v.read(ctx, p, false)
+}
+
+func (v *View) read(ctx context.Context, p rows.Part, typed bool) (io.ReadCloser, error) {
 	info := v.tables[p.Table.Name]
 	if info == nil || info.virtual {
 		return nil, fail.New(fail.NotFound, "", "read %s: no such table", p.Table)
@@ -247,7 +251,22 @@ func (v *View) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "", "read %s", p.Table)
 	}
+	if typed {
+		exact := *info
+		exact.typed = true
+		info = &exact
+	}
 	return v.start(ctx, info, b)
+}
+
+// Typed returns the same database in row text that keeps what each value is stored as: before each value stands [StoredInt] or another
+// such letter. It is for copies that go on at once; nothing that is kept is written like this. To close it closes v.
+func (v *View) Typed() rows.View { return typedView{v} }
+
+type typedView struct{ *View }
+
+func (v typedView) Read(ctx context.Context, p rows.Part) (io.ReadCloser, error) {
+	return v.read(ctx, p, true)
 }
 
 // start opens a reader on the connection whose turn it is.

@@ -140,7 +140,7 @@ func TestViewSchema(t *testing.T) {
 	if diff := cmp.Diff(want, s.Table("child")); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]rows.Pair{{Name: "without_rowid", Value: "true"}}, s.Table("parent").Native); diff != "" {
+	if diff := cmp.Diff([]rows.Pair{{Name: "without_rowid", Value: "true"}, {Name: "collation", Value: "b (NOCASE)"}}, s.Table("parent").Native); diff != "" {
 		t.Error(diff)
 	}
 	if diff := cmp.Diff([]string{"b", "a"}, s.Table("parent").PrimaryKey); diff != "" {
