@@ -129,7 +129,11 @@ func (a *app) verifyFiles(ctx context.Context, paths []string, keys envelope.Key
 	if slices.ContainsFunc(bad, func(err error) bool { return fail.KindOf(err) == fail.Damaged }) {
 		kind = fail.Damaged
 	}
-	return fail.Wrap(kind, errors.Join(bad...), fail.HintOf(bad[0]), "%d files are not as they should be", len(bad))
+	hint := fail.HintOf(bad[0])
+	if slices.ContainsFunc(bad, func(err error) bool { return fail.HintOf(err) != hint }) {
+		hint = "look at each of them" // that of one would be read as one for all
+	}
+	return fail.Wrap(kind, errors.Join(bad...), hint, "%d files are not as they should be", len(bad))
 }
 
 // fileEntry finds what a file's folder knows of it.

@@ -232,6 +232,8 @@ func Classify(err error, format string, args ...any) error {
 		return fail.Wrap(fail.Denied, err, "", format, args...)
 	case errors.Is(err, fs.ErrNotExist):
 		return fail.Wrap(fail.NotFound, err, "", format, args...)
+	case errors.Is(err, fs.ErrExist):
+		return fail.Wrap(fail.Exists, err, "", format, args...)
 	case errors.Is(err, syscall.ENOTDIR):
 		return fail.Wrap(fail.Usage, err, "", format, args...)
 	}

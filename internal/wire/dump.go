@@ -101,7 +101,7 @@ func Dump(ctx context.Context, v rows.View, w io.Writer, opt DumpOptions) (*Dump
 		return nil, err
 	}
 	content, err := json.Marshal(s)
-	return &Dumped{Tables: len(s.Models), Rows: s.Total, Content: content, Notes: append(g.Notes, s.Notes...)}, fail.Wrap(fail.Internal, err, "", "describe the dump")
+	return &Dumped{Tables: len(s.Models), Rows: s.Total, Content: content, Notes: s.Notes}, fail.Wrap(fail.Internal, err, "", "describe the dump")
 }
 
 // Models says which table of a database is which model, and how that was decided.
