@@ -2,24 +2,27 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
 	"github.com/holdfast-db/holdfast/internal/daemon"
-	"github.com/holdfast-db/holdfast/internal/envelope"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/wire"
 )
 
+type drillFlags struct {
+	opt    wire.ScratchOptions
+	drill  backup.DrillOptions
+	keys   keyFlags
+	schema string
+	models modelFlags
+}
+
 func newDrill(a *app) *cobra.Command {
-	var opt wire.ScratchOptions
-	var d backup.DrillOptions
-	var keys keyFlags
+	var f drillFlags
 	cmd := &cobra.Command{
 		Use:   "drill BACKUP | DATABASE | FILE",
 		Short: "Restore a backup somewhere safe, compare it, and record the result",
@@ -30,24 +33,29 @@ never touched, and the scratch is dropped in any case. How long the restore took
 The scratch is a file in $TMPDIR for SQLite; for PostgreSQL and MariaDB a server of its own, started from the programs on this machine, or with
 --to-scratch a new database on a server that you name. It needs as much room as the database.
 
-FILE is SQL of PostgreSQL or SQLite, compressed or encrypted as it may be: it is loaded, and its tables are counted. Nothing is recorded.`,
+FILE is a portable file, compressed or encrypted as it may be; a folder is its newest good one. It is loaded, and the rows of each table or
+model are counted. A fixture holds no tables: they are made by the definitions of the database, or of the backup, that --schema-from
+names, by default of the newest backup of the same database in the repository; what was loaded is then compared value by value. That database is
+only read. Nothing is recorded.`,
 		Args: args(cobra.ExactArgs(1)),
-		RunE: func(cmd *cobra.Command, list []string) error {
-			return a.drill(cmd.Context(), list[0], opt, d, keys.keys(cmd.Context()))
-		},
+		RunE: func(cmd *cobra.Command, list []string) error { return a.drill(cmd.Context(), list[0], f) },
 	}
-	keys.add(cmd)
-	f := cmd.Flags()
-	f.StringVar(&opt.To, "to-scratch", "auto", "auto, or postgres://… or mysql://… of a server for a scratch database")
-	f.StringArrayVar(&d.Expect, "expect", nil, "a query that must return true (repeatable)")
-	f.IntVarP(&d.Jobs, "jobs", "j", 2, "connections")
+	f.keys.add(cmd)
+	f.models.add(cmd)
+	fl := cmd.Flags()
+	fl.StringVar(&f.opt.To, "to-scratch", "auto", "auto, or postgres://… or mysql://… of a server for a scratch database")
+	fl.StringArrayVar(&f.drill.Expect, "expect", nil, "a query that must return true (repeatable)")
+	fl.IntVarP(&f.drill.Jobs, "jobs", "j", 2, "connections")
+	fl.StringVar(&f.schema, "schema-from", "", "of a fixture: the database or backup whose tables it is loaded into")
 	return cmd
 }
 
-func (a *app) drill(ctx context.Context, name string, opt wire.ScratchOptions, d backup.DrillOptions, keys envelope.Keys) error {
+func (a *app) drill(ctx context.Context, name string, f drillFlags) error {
+	opt, d := f.opt, f.drill
 	if err := checkJobs(d.Jobs); err != nil {
 		return err
 	}
+	a.warnOfPasswords([]string{f.opt.To, f.schema})
 	opt.Jobs, d.Version = d.Jobs, version
 	configured := false
 	if c, err := a.settings(); err != nil {
@@ -63,7 +71,11 @@ func (a *app) drill(ctx context.Context, name string, opt wire.ScratchOptions, d
 		}
 	}
 	if !configured && isPath(name) {
-		return a.drillFile(ctx, name, opt, d, keys)
+		f.opt.Jobs = f.drill.Jobs
+		return a.drillFile(ctx, name, f)
+	}
+	if f.schema != "" {
+		return fail.New(fail.Usage, "leave it out: a backup holds its own definitions", "--schema-from with a backup")
 	}
 	return a.withStore(ctx, func(s *backup.Store) error {
 		b, err := s.Show(ctx, name)
@@ -93,57 +105,25 @@ func (a *app) drill(ctx context.Context, name string, opt wire.ScratchOptions, d
 	})
 }
 
-// drillFile reads a portable file to its end, then loads it somewhere safe.
-func (a *app) drillFile(ctx context.Context, name string, opt wire.ScratchOptions, d backup.DrillOptions, keys envelope.Keys) error {
-	if len(d.Expect) > 0 {
-		return fail.New(fail.Unsupported, "drill a backup, or load the file", "--expect with a file")
-	}
-	name, err := newest(name)
-	if err != nil {
-		return err
-	}
-	check, err := readFile(ctx, fileEntry(name), keys)
-	if err != nil {
-		return fail.Op(err, "drill %s", plain(name))
-	}
-	r, _, err := openFile(name, keys)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	done, err := wire.DrillFile(ctx, r, check, opt)
-	if err != nil {
-		return fail.Op(err, "drill %s", plain(name))
-	}
-	if len(done.Findings) > 0 {
-		err = fail.New(fail.Mismatch, "make another dump", "drill %s: %s", plain(name), plain(strings.Join(done.Findings, "; ")))
-	}
-	if a.json {
-		return errors.Join(err, a.object(done))
-	}
-	if err == nil {
-		_, err = fmt.Fprintf(a.stdout, "Drilled %s: loaded in %s, %s in %s counted, all well.\n", plain(name), secondsText(done.Restore), plural(done.Rows, "row"), plural(int64(done.Tables), "table"))
-	}
-	return err
-}
-
 func (a *app) drilled(r backup.DrillResult) error {
 	for _, f := range r.Findings {
 		fmt.Fprintf(a.stdout, "%s: %s\n", r.Backup.ID.Short(), plain(f))
 	}
-	if len(r.Expected) > 0 {
-		err := a.table(func(w io.Writer) {
-			for _, e := range r.Expected {
-				fmt.Fprintf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "NOT AS EXPECTED"}[e.OK], plain(e.Query), plain(e.Value))
-			}
-		})
-		if err != nil {
-			return err
-		}
+	if err := a.answers(r.Expected); err != nil {
+		return err
 	}
 	if err := r.Err(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(a.stdout, "Drilled %s: restored in %s, %s in %s compared, all well.\n", r.Backup.ID.Short(), secondsText(r.Restore), plural(r.Rows, "row"), plural(int64(r.Tables), "table"))
 	return err
+}
+
+// answers prints what the user's queries returned.
+func (a *app) answers(list []backup.Expected) error {
+	return a.table(func(w io.Writer) {
+		for _, e := range list {
+			fmt.Fprintf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "NOT AS EXPECTED"}[e.OK], plain(e.Query), plain(e.Value))
+		}
+	})
 }

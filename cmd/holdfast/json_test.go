@@ -86,6 +86,7 @@ func jsonObjects() map[reflect.Type]string {
 		reflect.TypeFor[fixture.LoadedM2M](): "loaded_field", reflect.TypeFor[wire.LoadedSQL](): "load_sql", reflect.TypeFor[rows.TableRows](): "table_rows",
 		reflect.TypeFor[models.Decision](): "inspect", reflect.TypeFor[models.FieldDecision](): "inspect_field",
 		reflect.TypeFor[folder.Entry](): "portable_file", reflect.TypeFor[fileResult](): "portable_check", reflect.TypeFor[fileDecision](): "portable_decision",
+		reflect.TypeFor[wire.FileDrill](): "portable_drill",
 	}
 }
 
@@ -333,6 +334,9 @@ func (r jsonRun) touch(t *testing.T, name string) string {
 func (r jsonRun) proof(t *testing.T) {
 	r.run(t, 0, 1, "drill", "drill", "latest:portable", "--expect", "select count(*) > 0 from t")
 	r.run(t, 8, 1, "drill", "drill", "latest:portable", "--expect", "select count(*) < 0 from t")
+	file := filepath.Join(t.TempDir(), "it.json")
+	r.run(t, 0, 1, "dump", "export", "latest:portable", "-o", file)
+	r.run(t, 8, 1, "portable_drill", "drill", file, "--schema-from", "latest:portable", "--expect", "select count(*) < 0 from t")
 	r.run(t, 0, 1, "pin", "pin", "latest:portable", "--until", "2999-12-31", "--reason", "the end of the year")
 	r.run(t, 0, 1, "pin", "unpin", "latest:portable")
 }

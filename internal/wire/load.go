@@ -27,6 +27,7 @@ type LoadOptions struct {
 	Models        ModelOptions
 	Sidecar       json.RawMessage // the content of the file's sidecar; nil when there is none
 	NoTransaction bool            // SQL only
+	NoOwner       bool            // SQL of MySQL and MariaDB only: DEFINER clauses are left out
 }
 
 // Loaded is what a load did: one of the two is set.
@@ -115,7 +116,7 @@ func loadSQL(ctx context.Context, engine, rest string, r io.Reader, opt LoadOpti
 		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
 	}
 	if engine == MySQL {
-		s, err := mysql.ExecScript(ctx, rest, r, mysql.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun})
+		s, err := mysql.ExecScript(ctx, rest, r, mysql.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun, NoOwner: opt.NoOwner})
 		if err != nil {
 			return nil, err
 		}
@@ -172,6 +173,7 @@ type FileCheck struct {
 	Err    error            `json:"-"` // what is wrong
 
 	Engine, Version string `json:"-"` // of the database that SQL is of, as far as it says
+	Bytes           int64  `json:"-"` // of the text
 }
 
 // CheckFile reads a portable file to its end without a database.
@@ -182,7 +184,7 @@ func CheckFile(ctx context.Context, r io.Reader) (*FileCheck, error) {
 		if err != nil {
 			return nil, err
 		}
-		f := &FileCheck{Format: c.Format, State: c.State, Rows: c.Objects, Err: c.Err}
+		f := &FileCheck{Format: c.Format, State: c.State, Rows: c.Objects, Err: c.Err, Bytes: c.Bytes}
 		for _, label := range sortedKeys(c.Models) {
 			f.Tables = append(f.Tables, rows.TableRows{Name: label, Rows: c.Models[label]})
 		}
@@ -200,7 +202,7 @@ func CheckFile(ctx context.Context, r io.Reader) (*FileCheck, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &FileCheck{Format: string(SQL), State: string(c.State), Rows: c.Rows, Tables: c.Tables, Notes: c.Notes, Engine: c.Engine, Version: c.Version}
+	f := &FileCheck{Format: string(SQL), State: string(c.State), Rows: c.Rows, Tables: c.Tables, Notes: c.Notes, Engine: c.Engine, Version: c.Version, Bytes: c.Bytes}
 	switch c.State {
 	case sqltext.Empty:
 		f.Err = fail.New(fail.Damaged, "", "the file is empty")

@@ -1,31 +1,68 @@
 package wire
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
-	"github.com/holdfast-db/holdfast/internal/engine/postgres"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
-// FileDrill is what a drill of a portable file found.
-type FileDrill struct {
-	Tables   int      `json:"tables"` // compared
-	Rows     int64    `json:"rows"`
-	Restore  float64  `json:"restore_seconds"`
-	Findings []string `json:"findings,omitempty"`
+// FileDrillOptions tune a drill of a portable file.
+type FileDrillOptions struct {
+	ScratchOptions
+	Expect []string // queries that must return true
+
+	// Of a fixture, which holds no definitions:
+	Schema  rows.View       // a database, live or stored, whose definitions it is loaded into; it is only read
+	Models  ModelOptions    // that help to find out what its tables are
+	Sidecar json.RawMessage // the content of the file's sidecar; nil when there is none
 }
 
-// DrillFile loads SQL that check read before into a scratch place, compares the numbers of rows, and runs the engine's own checks.
-// What it finds is a result. Kind: Unsupported, for fixtures, which hold no tables.
-func DrillFile(ctx context.Context, r io.Reader, check *FileCheck, opt ScratchOptions) (d FileDrill, err error) {
-	scratch, db, err := scratchFor(ctx, check, opt)
+// FileDrill is what a drill of a portable file found.
+type FileDrill struct {
+	Tables   int               `json:"tables"` // or models, compared
+	Rows     int64             `json:"rows"`
+	Restore  float64           `json:"restore_seconds"`    // of the load
+	Seconds  float64           `json:"seconds"`            // of the whole drill
+	Findings []string          `json:"findings,omitempty"` // what is not in the database as it is in the file, and what the engine's checks found
+	Expected []backup.Expected `json:"expected,omitempty"`
+	Notes    []string          `json:"notes,omitempty"`
+}
+
+// Err returns an error of kind Mismatch when something was found, or was not as expected.
+func (d *FileDrill) Err() error {
+	all := slices.Clone(d.Findings)
+	for _, e := range d.Expected {
+		if !e.OK {
+			all = append(all, fmt.Sprintf("%q should be true, and is %s", e.Query, e.Value))
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	hint := "make another dump, and keep this one until that passes"
+	if len(d.Findings) == 0 {
+		hint = "the file loads as it is: look at the database itself"
+	}
+	return fail.New(fail.Mismatch, hint, "%s", strings.Join(all, "; "))
+}
+
+// DrillFile loads a file that check read before into a scratch place, compares what is there with what is in the file, and runs
+// the engine's own checks and the user's queries. open opens the file anew, without what it is wrapped in. What it finds is a result.
+// Kinds: Usage, for a fixture without a Schema; NoSpace; those of [Load] for a file that does not load.
+func DrillFile(ctx context.Context, open func() (io.ReadCloser, error), check *FileCheck, opt FileDrillOptions) (d FileDrill, err error) {
+	start := time.Now()
+	scratch, err := fileScratch(ctx, check, opt)
 	if err != nil {
 		return d, err
 	}
@@ -34,37 +71,140 @@ func DrillFile(ctx context.Context, r io.Reader, check *FileCheck, opt ScratchOp
 		defer cancel()
 		err = errors.Join(err, fail.Op(scratch.Drop(dctx), "remove what the drill loaded"))
 	}()
-	start := time.Now()
-	if _, err := Load(ctx, r, db, LoadOptions{}); err != nil {
-		return d, err
+	f := &fileDrill{open: open, check: check, opt: opt, scratch: scratch, found: &d}
+	if check.Format == string(SQL) {
+		err = f.sql(ctx)
+	} else {
+		err = f.fixture(ctx)
 	}
-	d.Restore = time.Since(start).Round(time.Millisecond).Seconds()
-	view, err := scratch.View(ctx)
 	if err != nil {
 		return d, err
+	}
+	found, err := scratch.Check(ctx)
+	if err != nil {
+		return d, fail.Op(err, "check keys and indexes")
+	}
+	d.Findings = append(d.Findings, found...)
+	if d.Expected, err = ask(ctx, scratch, opt.Expect); err != nil {
+		return d, err
+	}
+	d.Seconds = time.Since(start).Round(time.Millisecond).Seconds()
+	return d, nil
+}
+
+// fileScratch makes a place for what a file holds.
+func fileScratch(ctx context.Context, check *FileCheck, opt FileDrillOptions) (placed, error) {
+	if opt.auto() {
+		if err := roomFor(check.Bytes*2+128<<20, os.TempDir(), "load the file"); err != nil {
+			return nil, err
+		}
+	}
+	if check.Format != string(SQL) {
+		if opt.Schema == nil {
+			return nil, fail.New(fail.Usage, "--schema-from DATABASE, whose definitions are copied, or --schema-from BACKUP", "a fixture holds no tables to load it into")
+		}
+		if opt.Schema.Native() == nil {
+			return nil, fail.New(fail.Incomplete, "name a database, or a backup with definitions", "make the fixture's tables: what they should be copied from holds no definitions")
+		}
+		origin := opt.Schema.Schema().Origin
+		return newScratch(ctx, origin, opt.Schema.Native(), opt.ScratchOptions)
+	}
+	origin := rows.Origin{Engine: check.Engine, Version: check.Version}
+	switch check.Engine {
+	case "":
+		return nil, fail.New(fail.Unsupported, "holdfast load runs it on a database of yours", "nothing in the file tells which engine its SQL is for")
+	case MySQL:
+		origin.Version = cmp.Or(origin.Version, "MariaDB") // any
+	}
+	return newScratch(ctx, origin, nil, opt.ScratchOptions)
+}
+
+// ask runs the user's queries. One that fails is not as expected.
+func ask(ctx context.Context, s backup.Scratch, queries []string) (answers []backup.Expected, err error) {
+	for _, q := range queries {
+		ok, value, err := s.Query(ctx, q)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil, err
+			}
+			value = err.Error()
+		}
+		answers = append(answers, backup.Expected{Query: q, OK: ok && err == nil, Value: value})
+	}
+	return answers, nil
+}
+
+// A fileDrill is one drill at work.
+type fileDrill struct {
+	open    func() (io.ReadCloser, error)
+	check   *FileCheck
+	opt     FileDrillOptions
+	scratch placed
+	found   *FileDrill
+}
+
+func (f *fileDrill) finding(format string, args ...any) {
+	f.found.Findings = append(f.found.Findings, fmt.Sprintf(format, args...))
+}
+
+// load puts the file into the scratch place.
+func (f *fileDrill) load(ctx context.Context, opt LoadOptions) (done *Loaded, err error) {
+	r, err := f.open()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	if s, ok := f.scratch.(*scratchFile); ok {
+		s.loaded = true
+	}
+	return Load(ctx, r, f.scratch.url(), opt)
+}
+
+// counts reads what is in the scratch place to its end.
+func (f *fileDrill) counts(ctx context.Context) (*rows.Schema, map[string]int64, error) {
+	view, err := f.scratch.View(ctx)
+	if err != nil {
+		return nil, nil, fail.Op(err, "open what was loaded")
 	}
 	defer view.Close()
-	report, err := rows.Measure(ctx, view, rows.CopyOptions{Jobs: 2})
+	report, err := rows.Measure(ctx, view, rows.CopyOptions{Jobs: cmp.Or(f.opt.Jobs, 2)})
 	if err != nil {
-		return d, fail.Op(err, "read what was loaded")
+		return nil, nil, fail.Op(err, "read what was loaded")
 	}
-	got, want := map[string]int64{}, map[string]int64{}
+	got := map[string]int64{}
 	for name, c := range report.Tables() {
 		got[wholeTable(view.Schema(), name)] += c.Rows
 	}
-	for _, t := range check.Tables {
-		want[wholeTable(view.Schema(), t.Name)] += t.Rows
+	return view.Schema(), got, nil
+}
+
+// sql drills SQL, whose tables are counted.
+func (f *fileDrill) sql(ctx context.Context) error {
+	start := time.Now()
+	done, err := f.load(ctx, LoadOptions{NoOwner: true}) // owners' accounts are not in a scratch place
+	if err != nil {
+		return err
+	}
+	f.found.Restore = time.Since(start).Round(time.Millisecond).Seconds()
+	if f.opt.auto() || f.check.Engine != MySQL { // of MySQL it says that what stays after an error stays; nothing does
+		f.found.Notes = slices.DeleteFunc(done.SQL.Notes, func(string) bool { return f.check.Engine == MySQL })
+	}
+	schema, got, err := f.counts(ctx)
+	if err != nil {
+		return err
+	}
+	want := map[string]int64{}
+	for _, t := range f.check.Tables {
+		want[wholeTable(schema, t.Name)] += t.Rows
 	}
 	for _, name := range sortedKeys(want) {
-		d.Tables++
-		d.Rows += got[name]
+		f.found.Tables++
+		f.found.Rows += got[name]
 		if got[name] != want[name] {
-			d.Findings = append(d.Findings, fmt.Sprintf("table %s has %d rows, %d are in the file", name, got[name], want[name]))
+			f.finding("table %s has %d rows, %d are in the file", name, got[name], want[name])
 		}
 	}
-	found, err := scratch.Check(ctx)
-	d.Findings = append(d.Findings, found...)
-	return d, err
+	return nil
 }
 
 // wholeTable returns the table that a partition is of: files name either for its rows.
@@ -78,37 +218,4 @@ func wholeTable(s *rows.Schema, name string) string {
 		}
 	}
 	return name
-}
-
-// scratchFor makes a place for what a file holds, and returns its URL as well.
-func scratchFor(ctx context.Context, check *FileCheck, opt ScratchOptions) (backup.Scratch, string, error) {
-	given := opt.To != "" && opt.To != "auto"
-	switch {
-	case check.Format != string(SQL):
-		return nil, "", fail.New(fail.Unsupported, "holdfast load FILE --to DATABASE --dry-run loads it into a database with its tables (manage.py migrate), and takes it back",
-			"drill a fixture: it holds no tables to load it into")
-	case check.Engine == SQLite && !given:
-		s, err := sqliteScratch(ctx)
-		if err != nil {
-			return nil, "", err
-		}
-		return s, "sqlite:" + s.(*scratchFile).path, nil
-	case check.Engine == Postgres && given:
-		s, err := postgresScratch(ctx, opt)
-		if err != nil {
-			return nil, "", err
-		}
-		return s, s.(*scratchDatabase).db, nil
-	case check.Engine == Postgres:
-		server, err := postgres.StartScratch(ctx, postgres.MajorOf(check.Version), "")
-		if err != nil {
-			return nil, "", err
-		}
-		s := &scratchDatabase{drop: func(context.Context) error { return server.Stop() }}
-		if s.db, _, err = postgres.CreateScratch(ctx, server.URL("postgres"), scratchName()); err != nil {
-			return nil, "", errors.Join(err, server.Stop())
-		}
-		return s, s.db, nil
-	}
-	return nil, "", fail.New(fail.Unsupported, "load it into a database of yours: holdfast load", "drill SQL of %q", check.Engine)
 }

@@ -6,7 +6,6 @@ import (
 
 	"github.com/holdfast-db/holdfast/internal/backup"
 	"github.com/holdfast-db/holdfast/internal/engine/mysql"
-	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
@@ -19,22 +18,19 @@ type scratchMySQL struct {
 
 // mysqlScratch makes a database on a server of the user's, or on one of our own. Definers are left out: their accounts are not there, and
 // views and triggers would not work.
-func mysqlScratch(ctx context.Context, b backup.Detail, opt ScratchOptions) (backup.Scratch, error) {
+func mysqlScratch(ctx context.Context, origin rows.Origin, opt ScratchOptions) (placed, error) {
 	var err error
 	s := &scratchMySQL{}
-	if opt.To != "" {
-		engine, rest, err := split(opt.To)
+	if !opt.auto() {
+		_, rest, err := split(opt.To)
 		if err != nil {
 			return nil, err
-		}
-		if engine != MySQL {
-			return nil, fail.New(fail.Usage, "--to-scratch mysql://user@host", "drill a backup of MySQL or MariaDB on a server of another kind")
 		}
 		if s.db, s.drop, err = mysql.CreateScratch(ctx, rest, scratchName()); err != nil {
 			return nil, err
 		}
 	} else {
-		own, err := mysql.StartScratch(ctx, b.Manifest.Origin(), "")
+		own, err := mysql.StartScratch(ctx, origin, "")
 		if err != nil {
 			return nil, err
 		}
@@ -50,6 +46,7 @@ func mysqlScratch(ctx context.Context, b backup.Detail, opt ScratchOptions) (bac
 }
 
 func (s *scratchMySQL) Destination() backup.Destination { return s.dest }
+func (s *scratchMySQL) url() string                     { return s.db }
 func (s *scratchMySQL) View(ctx context.Context) (rows.View, error) {
 	return mysql.Open(ctx, s.db, mysql.Options{DataOnly: true})
 }

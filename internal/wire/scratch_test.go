@@ -105,3 +105,38 @@ func shortTemp(t *testing.T) string {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
+
+// MySQL's own, in a server of MySQL that was started for it: a backup, and what mysqldump wrote.
+func TestDrill_mysqlItself(t *testing.T) {
+	m := servers.MySQL(t, "mysql")
+	t.Setenv("HOLDFAST_MYSQL_BIN", m.ServerPrograms(t))
+	t.Setenv("TMPDIR", shortTemp(t))
+	text, err := os.ReadFile("../engine/mysql/testdata/everything_mysql.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := m.CreateDatabase(t)
+	name := source[strings.LastIndex(source, "/")+1:]
+	m.SQL(t, name, string(text))
+	s := newStore(t)
+	b, err := s.Show(t.Context(), string(backUp(t, s, source).ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	scratch, err := Scratch(t.Context(), s, b, ScratchOptions{To: "auto"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := s.Drill(t.Context(), b.Backup, scratch, backup.DrillOptions{Expect: []string{"SELECT count(*) > 0 FROM v_z", "SELECT n >= 0 FROM v_b"}})
+	if err != nil || r.Err() != nil || r.Tables < 10 {
+		t.Errorf("backup: %+v, %v", r, err)
+	}
+	out, err := m.Command("mysqldump", "--routines", "--triggers", "--no-tablespaces", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := drillText(t, FileDrillOptions{Expect: []string{"SELECT count(*) > 0 FROM v_z", "SELECT n >= 0 FROM v_b"}}, string(out))
+	if err != nil || d.Err() != nil {
+		t.Errorf("file: %+v, %v", d, err)
+	}
+}
