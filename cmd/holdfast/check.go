@@ -29,7 +29,7 @@ wrong, is critical.`,
 	}
 	// Nagios takes 2, which other commands end with then, for critical.
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error {
-		return errors.Join(fail.Wrap(fail.Usage, err, "holdfast check --help", "read the command line"), exitCode(backup.Unknown))
+		return unknown{fail.Wrap(fail.Usage, err, "holdfast check --help", "read the command line")}
 	})
 	cmd.Flags().StringVar(&format, "format", "human", "human, nagios, json or prometheus")
 	return cmd
@@ -39,6 +39,11 @@ wrong, is critical.`,
 type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// unknown is an error of the command line, which is to be said, with the exit code that Nagios has for it.
+type unknown struct{ error }
+
+func (u unknown) Unwrap() []error { return []error{u.error, exitCode(backup.Unknown)} }
 
 func (a *app) check(ctx context.Context, names []string, format string) error {
 	if a.json {
@@ -77,7 +82,7 @@ func (a *app) check(ctx context.Context, names []string, format string) error {
 			a.report(err)
 		}
 	default:
-		return errors.Join(fail.New(fail.Usage, "use human, nagios, json or prometheus", "--format %q", format), exitCode(backup.Unknown))
+		return unknown{fail.New(fail.Usage, "use human, nagios, json or prometheus", "--format %q", format)}
 	}
 	if perr != nil {
 		return perr
@@ -219,7 +224,10 @@ type checkResult struct {
 }
 
 func (a *app) checkJSON(found daemon.Checked, level backup.Level, err error) error {
-	r := checkResult{Level: level, Databases: found.Databases, Repository: found.Repository}
+	r := checkResult{Level: level, Databases: append([]backup.Health{}, found.Databases...), Repository: found.Repository}
+	for i, h := range r.Databases { // a list without anything in it is a list too
+		r.Databases[i].Findings = append([]backup.Finding{}, h.Findings...)
+	}
 	if err != nil {
 		r.Error, r.Kind, r.Hint = err.Error(), fail.KindOf(err).String(), fail.HintOf(err)
 	}

@@ -121,15 +121,8 @@ func newConfig(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range sorted(c.Notify) {
-				if err := place(c, name).Check(); err != nil {
-					return err
-				}
-			}
-			for _, db := range c.Databases {
-				if _, err := wire.Name(db.URL.Reveal()); err != nil {
-					return fail.Op(err, "database %s", db.Name)
-				}
+			if problems := unusable(c); len(problems) > 0 {
+				return c.Refuse(problems)
 			}
 			_, err = fmt.Fprintf(a.stdout, "%s: all well, %s.\n", c.Path, plural(int64(len(c.Databases)), "database"))
 			return err
@@ -142,6 +135,21 @@ func newConfig(a *app) *cobra.Command {
 		},
 	})
 	return cmd
+}
+
+// unusable finds what package config can't know: places and databases whose URLs nobody here understands.
+func unusable(c *config.Config) (problems []config.Problem) {
+	for _, name := range sorted(c.Notify) {
+		if err := place(c, name).Check(); err != nil {
+			problems = append(problems, c.Problem("notify."+name, err))
+		}
+	}
+	for _, db := range c.Databases {
+		if _, err := wire.Name(db.URL.Reveal()); err != nil {
+			problems = append(problems, c.Problem("databases."+db.Name+".url", err))
+		}
+	}
+	return problems
 }
 
 // writeConfig writes a new configuration and makes its repository where there is none.

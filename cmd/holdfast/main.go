@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"os/user"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ func run(args []string) int {
 	defer stop()
 	// A second Ctrl-C ends the process at once: the first one may be waiting for a server.
 	context.AfterFunc(ctx, stop)
+	findHome()
 	a := &app{stdout: os.Stdout, stderr: os.Stderr}
 	root := newRoot(a)
 	root.SetArgs(args)
@@ -54,6 +56,16 @@ func run(args []string) int {
 	}
 	a.report(err)
 	return fail.KindOf(err).ExitCode()
+}
+
+// findHome sets $HOME, where systemd does not: key files and options of the databases' clients lie there.
+func findHome() {
+	if os.Getenv("HOME") != "" {
+		return
+	}
+	if u, err := user.Current(); err == nil && u.HomeDir != "" {
+		_ = os.Setenv("HOME", u.HomeDir) // else it stays unknown, and who needs it says so
+	}
 }
 
 // plainlyInterrupted says «interrupted» whichever way the end of the context came through.

@@ -39,13 +39,15 @@ func TestScripts(t *testing.T) {
 		}
 	}
 	t.Run("plain", func(t *testing.T) { testscript.Run(t, scriptParams(plain, nil)) })
-	for _, major := range servers.PostgresVersions() {
+	for _, major := range servers.EveryPostgres() {
 		t.Run("postgres"+major, func(t *testing.T) {
 			pg := servers.Postgres(t, major)
+			programs := pg.ServerPrograms(t) // for drills
 			testscript.Run(t, scriptParams(postgres, func(env *testscript.Env) {
 				// Each script gets databases of its own, by name: $PGURL/NAME.
 				env.Vars = append(env.Vars, "PGSRC="+pg.CreateDatabase(t), "PGDST="+pg.CreateDatabase(t), "PGNEW="+pg.URL("new_"+strconv.Itoa(os.Getpid())+"_"+filepath.Base(env.WorkDir)),
-					"HOLDFAST_PG_BIN="+pg.BinDir(), "PSQL="+filepath.Join(pg.BinDir(), "psql"))
+					"HOLDFAST_PG_BIN="+pg.BinDir(), "PSQL="+filepath.Join(pg.BinDir(), "psql"),
+					"PATH="+env.Getenv("PATH")+string(os.PathListSeparator)+programs)
 			}))
 		})
 	}

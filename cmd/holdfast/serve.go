@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"os/signal"
@@ -41,7 +43,27 @@ func (a *app) logger() *slog.Logger {
 	if a.json {
 		return slog.New(slog.NewJSONHandler(a.stderr, opt))
 	}
+	if os.Getenv("JOURNAL_STREAM") != "" {
+		return slog.New(slog.NewTextHandler(journal{a.stderr}, opt))
+	}
 	return slog.New(slog.NewTextHandler(a.stderr, opt))
+}
+
+// journal puts before each line of a log what systemd's journal knows its priority by: journalctl -p err finds errors then.
+type journal struct{ io.Writer }
+
+func (j journal) Write(line []byte) (int, error) {
+	priority := "<6>"
+	switch {
+	case bytes.HasPrefix(line, []byte("level=ERROR")):
+		priority = "<3>"
+	case bytes.HasPrefix(line, []byte("level=WARN")):
+		priority = "<4>"
+	}
+	if _, err := j.Writer.Write(append([]byte(priority), line...)); err != nil {
+		return 0, err
+	}
+	return len(line), nil
 }
 
 func newServe(a *app) *cobra.Command {
@@ -86,6 +108,7 @@ func (a *app) serve(ctx context.Context) (err error) {
 				log.Error("the old configuration stays: " + err.Error())
 				continue
 			}
+			warnUnusable(log, c)
 			select {
 			case reload <- c:
 			case <-rctx.Done():
@@ -93,8 +116,16 @@ func (a *app) serve(ctx context.Context) (err error) {
 		}
 	}()
 	defer func() { stop(); <-done }()
+	warnUnusable(log, c)
 	log.Info("serving", "config", c.Path, "repository", c.Repository, "databases", len(c.Databases), "version", version)
 	return d.Serve(ctx, reload)
+}
+
+// warnUnusable says at once what would come out when it is needed. It ends nothing: the other databases and places are right.
+func warnUnusable(log *slog.Logger, c *config.Config) {
+	for _, p := range unusable(c) {
+		log.Error("the configuration: "+p.String(), "file", c.Path)
+	}
 }
 
 func newRun(a *app) *cobra.Command {
@@ -131,6 +162,7 @@ func (a *app) runJob(ctx context.Context, name, work string) (err error) {
 		on = ""
 	}
 	at, err := d.Run(ctx, on, work)
+	done := err == nil
 	// Whatever it was: who is to know of it is told, unless a daemon does that.
 	if ctx.Err() == nil && fail.KindOf(err) != fail.Locked {
 		unsent, terr := d.Tell(ctx)
@@ -144,8 +176,9 @@ func (a *app) runJob(ctx context.Context, name, work string) (err error) {
 	if a.json {
 		return errors.Join(err, a.object(at))
 	}
-	if err == nil {
-		_, err = fmt.Fprintf(a.stdout, "%s of %s: done in %s%s\n", work, name, secondsText(at.Seconds), ofBackup(at))
+	if done { // also when nobody could be told of something else
+		_, perr := fmt.Fprintf(a.stdout, "%s of %s: done in %s%s\n", work, name, secondsText(at.Seconds), ofBackup(at))
+		err = errors.Join(err, perr)
 	}
 	return err
 }

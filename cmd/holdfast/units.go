@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/holdfast-db/holdfast/internal/config"
 	"github.com/holdfast-db/holdfast/internal/daemon"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/wire"
@@ -72,11 +73,26 @@ func newInstallSystemd(a *app) *cobra.Command {
 				}
 			}
 			a.say("Next: systemctl daemon-reload && systemctl enable --now %s", strings.Join(start, " "))
-			return nil
+			return a.warnOfMissing()
 		},
 	}
 	cmd.Flags().StringVar(&dir, "dir", "/etc/systemd/system", "folder of the units")
 	return cmd
+}
+
+// warnOfMissing tells of folders that the service, to which the rest of the disk is read-only, can't make itself.
+func (a *app) warnOfMissing() error {
+	c, err := a.needSettings()
+	if err != nil {
+		return err
+	}
+	folders, err := writable(c)
+	for _, w := range folders {
+		if _, err := os.Stat(w); errors.Is(err, fs.ErrNotExist) {
+			a.warn(w + " is not there, and the service can't make it: make it first")
+		}
+	}
+	return err
 }
 
 type unit struct {
@@ -84,8 +100,11 @@ type unit struct {
 	start      bool // by systemctl enable --now
 }
 
-// hardening is what a program needs that reads databases and writes one folder. It can start a scratch server for drills.
-const hardening = `Nice=19
+// hardening is what a program needs that reads databases and writes one folder. It can start a scratch server for drills. A crash
+// ends by a signal: the exit code of Go's own (2) says that the configuration is wrong.
+const hardening = `Environment=GOTRACEBACK=crash
+LimitCORE=0
+Nice=19
 IOSchedulingClass=idle
 UMask=0077
 NoNewPrivileges=yes
@@ -112,35 +131,22 @@ func (a *app) units(list []string) ([]unit, error) {
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "", "find %s", c.Path)
 	}
-	writable := []string{c.Repository}
-	if c.MetricsFile != "" {
-		writable = append(writable, filepath.Dir(c.MetricsFile))
+	folders, err := writable(c)
+	if err != nil {
+		return nil, err
 	}
-	for _, db := range c.Databases {
-		// SQLite's readers of a file in WAL mode write the file beside it that they share with its writers.
-		if file, ok := wire.File(db.URL.Reveal()); ok {
-			writable = append(writable, filepath.Dir(file))
-		}
-		for _, e := range db.Exports {
-			writable = append(writable, e.Folder)
-		}
+	for i, w := range folders {
+		folders[i] = unitArg("-" + w) // one that is not there is for holdfast to report, not for systemd
 	}
-	for i, w := range writable {
-		abs, err := filepath.Abs(w)
-		if err != nil {
-			return nil, fail.Wrap(fail.Internal, err, "", "find %s", w)
-		}
-		writable[i] = "-" + abs // one that is not there is for holdfast to report, not for systemd
-	}
-	slices.Sort(writable)
 	service := func(description, kind, command, more string) string {
 		return fmt.Sprintf("[Unit]\nDescription=%s\nDocumentation=https://github.com/holdfast-db/holdfast\nWants=network-online.target\nAfter=network-online.target\n%s\n[Service]\nType=%s\nExecStart=%s --config %s %s\n"+
 			"# The password of the repository, where it is no key file of this user:\n# LoadCredential=holdfast-password:/etc/holdfast/password\n%sReadWritePaths=%s\n",
-			description, more, kind, unitArg(self), unitArg(conf), command, hardening, strings.Join(unitArgs(slices.Compact(writable)), " "))
+			description, more, kind, unitArg(self), unitArg(conf), command, hardening, strings.Join(folders, " "))
 	}
 	if len(list) == 0 {
 		text := service("Holdfast: database backups", "notify", "serve", "")
-		text += "ExecReload=/bin/kill -HUP $MAINPID\nRestart=on-failure\nRestartSec=30\nRestartPreventExitStatus=2\nWatchdogSec=30min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=multi-user.target\n"
+		text += fmt.Sprintf("ExecReload=%s --quiet --config %s config check\nExecReload=/bin/kill -HUP $MAINPID\n", unitArg(self), unitArg(conf))
+		text += "Restart=on-failure\nRestartSec=30\nRestartPreventExitStatus=2\nWatchdogSec=30min\nTimeoutStopSec=5min\n\n[Install]\nWantedBy=multi-user.target\n"
 		return []unit{{"holdfast.service", text, true}}, nil
 	}
 	db, err := daemon.Database(c, list[0])
@@ -176,12 +182,30 @@ func unitArg(s string) string {
 	return s
 }
 
-func unitArgs(list []string) []string {
-	out := make([]string, len(list))
-	for i, s := range list {
-		out[i] = unitArg(s)
+// writable lists the folders that a run writes to, in order.
+func writable(c *config.Config) ([]string, error) {
+	list := []string{c.Repository}
+	if c.MetricsFile != "" {
+		list = append(list, filepath.Dir(c.MetricsFile))
 	}
-	return out
+	for _, db := range c.Databases {
+		// SQLite's readers of a file in WAL mode write the file beside it that they share with its writers.
+		if file, ok := wire.File(db.URL.Reveal()); ok {
+			list = append(list, filepath.Dir(file))
+		}
+		for _, e := range db.Exports {
+			list = append(list, e.Folder)
+		}
+	}
+	for i, w := range list {
+		abs, err := filepath.Abs(w)
+		if err != nil {
+			return nil, fail.Wrap(fail.Internal, err, "", "find %s", w)
+		}
+		list[i] = abs
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
 }
 
 // crontab prints a line for cron.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -53,5 +55,45 @@ func TestUnits(t *testing.T) {
 				t.Errorf("systemd-analyze: %v\n%s", err, out)
 			}
 		})
+	}
+}
+
+// A service of systemd's has no $HOME, and finds the key files and options of its user all the same.
+func TestFindHome(t *testing.T) {
+	u, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for given, want := range map[string]string{"": u.HomeDir, "/elsewhere": "/elsewhere"} {
+		t.Setenv("HOME", given)
+		findHome()
+		if got := os.Getenv("HOME"); got != want {
+			t.Errorf("HOME=%q becomes %q, want %q", given, got, want)
+		}
+	}
+}
+
+// What the service can't make itself is told when it is installed; its own crash is no wrong configuration.
+func TestInstallSystemd(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "holdfast.yaml")
+	text := fmt.Sprintf("repository: %s\ndatabases:\n  shop: {url: \"sqlite:%[1]s/shop.db\", exports: [{format: sql, folder: %[1]s/gone}]}\n", dir)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var said bytes.Buffer
+	cmd := newInstallSystemd(&app{stdout: io.Discard, stderr: &said, config: file})
+	cmd.SetArgs([]string{"--dir", dir})
+	if err := cmd.Execute(); err != nil {
+		t.Fatal(err)
+	}
+	if got := said.String(); strings.Count(got, "is not there") != 1 || !strings.Contains(got, "warning: "+dir+"/gone is not there") {
+		t.Errorf("said:\n%s", got)
+	}
+	unit, err := os.ReadFile(filepath.Join(dir, "holdfast.service"))
+	for _, want := range []string{"RestartPreventExitStatus=2\n", "Environment=GOTRACEBACK=crash\n", "config check\nExecReload=/bin/kill"} {
+		if err != nil || !strings.Contains(string(unit), want) {
+			t.Errorf("no %q in the unit, %v", want, err)
+		}
 	}
 }

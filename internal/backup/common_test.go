@@ -200,10 +200,16 @@ func sameDump(t testing.TB, want, got string) {
 	}
 }
 
-// eachPostgres runs a test against every server version.
+// eachPostgres runs a test against the usual server versions.
 func eachPostgres(t *testing.T, test func(t *testing.T, pg *servers.PG)) {
 	t.Helper()
-	for _, major := range servers.PostgresVersions() {
+	onPostgres(t, servers.PostgresVersions(), test)
+}
+
+// onPostgres runs a test against some server versions.
+func onPostgres(t *testing.T, versions []string, test func(t *testing.T, pg *servers.PG)) {
+	t.Helper()
+	for _, major := range versions {
 		t.Run("postgres"+major, func(t *testing.T) {
 			pg := servers.Postgres(t, major)
 			t.Setenv("HOLDFAST_PG_BIN", pg.BinDir())

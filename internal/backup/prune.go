@@ -88,7 +88,7 @@ func (s *Store) decide(ctx context.Context, policies Policies) (done Pruned, gon
 	for _, b := range list {
 		byID[string(b.ID)] = b
 		// By the clock of the machine that ran the backup, as lists are ordered. One from the future takes no place.
-		r := retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.Started, Bad: b.State == Damaged, Drilled: !b.DrilledAt.IsZero()}
+		r := retain.Backup{ID: string(b.ID), Group: b.group(), Time: b.Started, Bad: b.State == Damaged, Verified: !b.VerifiedAt.IsZero(), Drilled: !b.DrilledAt.IsZero()}
 		if p, pinned := pins[b.ID]; pinned {
 			r.Pin = p.retained()
 		}

@@ -11,7 +11,7 @@ import (
 
 // Without Holdfast, the stock kopia command and psql bring a PostgreSQL database back.
 func TestRecoverPostgresWithoutHoldfast(t *testing.T) {
-	eachPostgres(t, func(t *testing.T, pg *servers.PG) {
+	onPostgres(t, servers.EveryPostgres(), func(t *testing.T, pg *servers.PG) {
 		src, dst := pg.CreateDatabase(t), pg.CreateDatabase(t)
 		loadEverything(t, pg, src)
 		// A name must not become a command of psql where somebody runs globals.sql.

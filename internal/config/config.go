@@ -30,6 +30,8 @@ type Config struct {
 	Databases       []*Database       `yaml:"databases" doc:"the databases, by the name that their backups have"`
 
 	Path string `yaml:"-"` // of the file
+
+	at map[string]Problem `yaml:"-"` // where each setting is; a text may stand for a secret, so that it is not kept
 }
 
 // Database is what is promised for one database.
@@ -117,8 +119,8 @@ type Drill struct {
 
 // Objectives are the promises.
 type Objectives struct {
-	MaxAge         Duration `yaml:"max_age" doc:"of the newest good backup; default: the longest gap of the schedule and an hour"`
-	WarnAge        Duration `yaml:"warn_age" doc:"from which on check warns; default: max_age less a tenth"`
+	MaxAge         Duration `yaml:"max_age" doc:"of the newest good backup; default: the longest gap of the schedule, an hour, and what the newest one took"`
+	WarnAge        Duration `yaml:"warn_age" doc:"from which on check warns; default: halfway between the longest gap of the schedule and max_age"`
 	MinCopies      int      `yaml:"min_copies" doc:"good backups at least; default 1"`
 	VerifiedWithin Duration `yaml:"verified_within" doc:"the newest verified backup is no older; default: by the schedule of verify"`
 	DrilledWithin  Duration `yaml:"drilled_within" doc:"the newest drilled backup is no older; default: by the schedule of drill"`
@@ -145,8 +147,13 @@ type Export struct {
 	Folder   string      `yaml:"folder" doc:"where the files go"`
 	Keep     Keep        `yaml:"keep" replace:"true" doc:"which files are kept; default: all"`
 	Compress string      `yaml:"compress" doc:"gz, xz or zst"`
-	Encrypt  string      `yaml:"encrypt" doc:"age:RECIPIENT, or gpg with passphrase"`
-	Secret   fail.Secret `yaml:"passphrase" doc:"for gpg; by reference"`
+	Encrypt  string      `yaml:"encrypt" doc:"age:RECIPIENT; or age or gpg, with passphrase"`
+	Secret   fail.Secret `yaml:"passphrase" doc:"for age or gpg; by reference"`
+	Drill    bool        `yaml:"drill" doc:"load each file into a scratch place and compare; it is read back in any case"`
+	Exclude  []string    `yaml:"exclude" doc:"json, jsonl: apps and models that are left out: sessions, admin.logentry"`
+	Unmapped bool        `yaml:"allow_unmapped" doc:"json, jsonl: write tables that no model claims under their own names"`
+	Project  string      `yaml:"django_project" doc:"json, jsonl: folder of the Django project, whose migrations name models and fields"`
+	ModelMap string      `yaml:"model_map" doc:"json, jsonl: map that the project made (holdfast inspect --map-script)"`
 }
 
 // Notify is a place that is told. A plain text in the file sets URL.

@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +143,71 @@ databases:
 	}
 }
 
+// A problem stands where the setting does, once, whatever inherits it.
+func TestProblemsOfDefaults(t *testing.T) {
+	_, problems := parse(t, `notify: {ops: "ntfy://x/y"}
+disk_free: 200%
+defaults:
+  notify: opps
+  hooks: {before: ""}
+databases:
+  a: sqlite:a
+  b: {url: sqlite:b, verify: {sample: 101%}}
+  c: 5
+  d:
+  e: ""
+  f: {url: }
+  g:
+    url: sqlite:g
+    exports:
+      - {format: json, folder: x, compress: bz2}
+      - {format: json, folder: x, encrypt: gpg}
+      - {format: json, folder: x, passphrase: "${PW}"}
+      - {format: json, folder: x, encrypt: rot13}
+      - {format: sql, folder: x, exclude: [sessions]}
+`)
+	var got []string
+	for _, p := range problems {
+		got = append(got, p.String())
+	}
+	want := []string{
+		"2:12: disk_free: there is no more than 100%",
+		`4:11: defaults.notify: no place "opps"; did you mean ops?`,
+		"5:10: defaults.hooks: hook 1 has nothing to run",
+		"8:30: databases.b.verify: sample is more than 100%",
+		"9:6: databases.c: settings are wanted here, as «name: value»",
+		"10:5: databases.d: url is missing",
+		"11:6: databases.e: url is missing",
+		"12:6: databases.f: url is missing",
+		"16:9: databases.g.exports[0]: compress is one of gz, xz, zst",
+		"17:9: databases.g.exports[1]: encrypt: gpg needs a passphrase",
+		"18:9: databases.g.exports[2]: passphrase is for encrypt: age or gpg",
+		"19:9: databases.g.exports[3]: encrypt is one of age:RECIPIENT, age, gpg",
+		"20:9: databases.g.exports[4]: exclude, allow_unmapped, django_project and model_map are for json and jsonl",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for text, want := range map[string]string{
+		"jobs: 1\n": "1:1: databases: no database is named",
+		"hello":     "1:1: settings are wanted here, as «name: value»",
+		"databases:\n  a: {<<: {url: x}, url: sqlite:x}": "2:7: databases.a.<<: " + noAnchors,
+	} {
+		_, problems := parse(t, text)
+		if len(problems) != 1 || problems[0].String() != want {
+			t.Errorf("%q: %v, want %s", text, problems, want)
+		}
+	}
+}
+
+// Windows' line ends and its mark of UTF-8 are no part of a text.
+func TestWindowsText(t *testing.T) {
+	c := good(t, "\xef\xbb\xbfrepository: /srv/x\r\ndatabases:\r\n  a: sqlite:x.db\r\n")
+	if c.Repository != "/srv/x" || c.Databases[0].URL.Reveal() != "sqlite:x.db" {
+		t.Errorf("got %+v", c)
+	}
+}
+
 func TestParseRefuses(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty": "", "comment_only": "# nothing\n", "list": "- a\n- b\n", "scalar": "hello", "no_databases": "repository: x\n", "two_documents": "databases: {a: sqlite:x}\n---\ndatabases: {b: sqlite:y}\n",
@@ -160,6 +226,10 @@ func TestParseRefuses(t *testing.T) {
 // No secret of a file shows when the configuration or its problems are printed.
 func TestSecretsStaySecret(t *testing.T) {
 	_, problems := parse(t, "password: ${PW}\npassword_file: x\ndatabases:\n  a: {url: \"postgres://u:s3cret@h/x\", jobs: x}\n")
+	c, _ := parse(t, "password: s3cret\ndatabases: {a: \"postgres://u:s3cret@h/x\"}\n")
+	if text := fmt.Sprintf("%+v %#v %v", c, c, c.Databases[0]); strings.Contains(text, "s3cret") {
+		t.Errorf("the configuration shows the secret: %s", text)
+	}
 	for _, p := range problems {
 		if strings.Contains(p.String(), "s3cret") {
 			t.Errorf("a problem shows the secret: %s", p)

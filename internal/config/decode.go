@@ -36,13 +36,19 @@ type decoder struct {
 }
 
 func (d *decoder) problem(n ast.Node, key, format string, args ...any) {
-	p := Problem{Key: key, Text: fmt.Sprintf(format, args...)}
+	p := position(n)
+	p.Key, p.Text = key, fmt.Sprintf(format, args...)
+	d.problems = append(d.problems, p)
+}
+
+// position is where a node stands: the beginning of the file, when nobody knows.
+func position(n ast.Node) Problem {
 	if n != nil {
 		if t := n.GetToken(); t != nil && t.Position != nil {
-			p.Line, p.Column = t.Position.Line, t.Position.Column
+			return Problem{Line: t.Position.Line, Column: t.Position.Column}
 		}
 	}
-	d.problems = append(d.problems, p)
+	return Problem{Line: 1, Column: 1}
 }
 
 // pairs returns a mapping's entries; nil with a problem when it is none.
@@ -74,7 +80,7 @@ func (d *decoder) decode(n ast.Node, key string, v reflect.Value) {
 		return
 	}
 	if _, ok := n.(*ast.AliasNode); ok {
-		d.problem(n, key, "YAML's anchors and aliases are not understood here; use «defaults:»")
+		d.problem(n, key, noAnchors)
 		return
 	}
 	if u, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
@@ -101,6 +107,8 @@ func (d *decoder) decode(n ast.Node, key string, v reflect.Value) {
 		d.simple(n, key, v)
 	}
 }
+
+const noAnchors = "YAML's anchors and aliases are not understood here; use «defaults:»"
 
 func explain(err error) string {
 	if hint := fail.HintOf(err); hint != "" {
@@ -144,6 +152,8 @@ func (d *decoder) structure(n ast.Node, key string, v reflect.Value) {
 		name := keyText(p)
 		f, ok := fields[name]
 		switch {
+		case name == "<<":
+			d.problem(p.Key, under(key, name), noAnchors)
 		case !ok:
 			d.problem(p.Key, under(key, name), "unknown setting%s", nearest(name, names))
 		case seen[name]:

@@ -41,24 +41,44 @@ func Load(path string) (*Config, error) {
 		text, err := os.ReadFile(name)
 		return string(text), err
 	})
-	if len(problems) > 0 {
-		lines := make([]string, len(problems))
-		for i, p := range problems {
-			lines[i] = path + ":" + p.String()
-		}
-		return nil, fail.New(fail.Usage, "docs/config.md has every setting", "the configuration has %d problems:\n%s", len(problems), strings.Join(lines, "\n"))
-	}
 	c.Path = path
+	if len(problems) > 0 {
+		return nil, c.Refuse(problems)
+	}
 	return c, nil
+}
+
+// Refuse returns the error that lists problems of the file.
+func (c *Config) Refuse(problems []Problem) error {
+	lines := make([]string, len(problems))
+	for i, p := range problems {
+		lines[i] = c.Path + ":" + p.String()
+	}
+	count := fmt.Sprintf("%d problems", len(lines))
+	if len(lines) == 1 {
+		count = "a problem"
+	}
+	return fail.New(fail.Usage, "docs/config.md has every setting", "the configuration has %s:\n%s", count, strings.Join(lines, "\n"))
+}
+
+// Problem is one with a setting, found by somebody else; the key is its path, as in «databases.shop.url».
+func (c *Config) Problem(key string, err error) Problem {
+	p := c.at[key]
+	for above := key; p.Line == 0 && above != ""; p = c.at[above] {
+		above = above[:max(0, strings.LastIndexByte(above, '.'))]
+	}
+	p.Line, p.Column, p.Key, p.Text = max(p.Line, 1), max(p.Column, 1), key, explain(err)
+	return p
 }
 
 // Parse reads the text of a file. It returns all problems in the order of lines; with any, the Config is not to be used.
 func Parse(data []byte, getenv func(string) (string, bool), readFile func(string) (string, error)) (*Config, []Problem) {
 	d := &decoder{getenv: getenv, readFile: readFile, at: map[string]ast.Node{}}
-	c := &Config{}
+	c := &Config{at: map[string]Problem{}}
 	if line := tooDeep(data); line > 0 {
 		return c, []Problem{{Line: line, Column: 1, Text: "settings are nested too deeply here"}}
 	}
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))                  // what Windows' editors begin a text with
 	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey()) // duplicates are told like all else
 	if err != nil {
 		return c, []Problem{syntaxProblem(err)}
@@ -72,10 +92,13 @@ func Parse(data []byte, getenv func(string) (string, bool), readFile func(string
 	d.decode(file.Docs[0].Body, "", reflect.ValueOf(c).Elem())
 	d.inherit(c)
 	d.check(c)
+	for key, n := range d.at {
+		c.at[key] = position(n)
+	}
 	slices.SortStableFunc(d.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return c, d.problems
+	return c, slices.Compact(d.problems) // what is wrong in the defaults is wrong once, not for each database
 }
 
 // tooDeep returns the line on which brackets or dashes are nested deeper than any configuration's, or 0: the parser takes
@@ -146,8 +169,11 @@ func (d *decoder) inherit(c *Config) {
 
 // check finds what is wrong with values that are right one by one.
 func (d *decoder) check(c *Config) {
-	if len(c.Databases) == 0 {
+	if len(c.Databases) == 0 && !d.told("") && !d.told("databases") {
 		d.problem(d.at["databases"], "databases", "no database is named")
+	}
+	if c.DiskFree > 100 {
+		d.problem(d.at["disk_free"], "disk_free", "there is no more than 100%%")
 	}
 	given := 0
 	for _, set := range []bool{c.Password != "", c.PasswordFile != "", c.PasswordCommand != ""} {
@@ -177,14 +203,33 @@ func (d *decoder) check(c *Config) {
 	}
 }
 
+// told reports whether a setting has a problem already.
+func (d *decoder) told(key string) bool {
+	return slices.ContainsFunc(d.problems, func(p Problem) bool { return p.Key == key })
+}
+
+// setting returns where a database's setting stands: with it, or in the defaults.
+func (d *decoder) setting(db *Database, name string) (ast.Node, string) {
+	own := under("databases", db.Name)
+	for _, key := range []string{under(own, name), under("defaults", name)} {
+		if n, ok := d.at[key]; ok {
+			return n, key
+		}
+	}
+	return d.at[own], under(own, name)
+}
+
 func (d *decoder) checkDatabase(c *Config, db *Database) {
 	key := under("databases", db.Name)
-	node := d.at[key]
-	if strings.TrimFunc(db.Name, isNameRune) != "" || db.Name == "" {
-		d.problem(node, key, "a name has letters, digits, dots, dashes and underscores")
+	wrong := func(name, format string, args ...any) {
+		n, key := d.setting(db, name)
+		d.problem(n, key, format, args...)
 	}
-	if _, tried := d.at[under(key, "url")]; db.URL == "" && !tried {
-		d.problem(node, key, "url is missing")
+	if strings.TrimFunc(db.Name, isNameRune) != "" || db.Name == "" {
+		d.problem(d.at[key], key, "a name has letters, digits, dots, dashes and underscores")
+	}
+	if db.URL == "" && !d.told(key) && !d.told(under(key, "url")) {
+		d.problem(d.at[key], key, "url is missing")
 	}
 	for _, name := range db.Notify {
 		if _, ok := c.Notify[name]; !ok {
@@ -193,32 +238,59 @@ func (d *decoder) checkDatabase(c *Config, db *Database) {
 				known = append(known, n)
 			}
 			slices.Sort(known)
-			d.problem(d.at[under(key, "notify")], under(key, "notify"), "no place %q%s", name, nearest(name, known))
+			wrong("notify", "no place %q%s", name, nearest(name, known))
 		}
 	}
 	for i, h := range slices.Concat(db.Hooks.Before, db.Hooks.After, db.Hooks.OnFailure) {
 		if h.Run == "" {
-			d.problem(d.at[under(key, "hooks")], under(key, "hooks"), "hook %d has nothing to run", i+1)
+			wrong("hooks", "hook %d has nothing to run", i+1)
 		}
 	}
 	for i, e := range db.Exports {
-		at := under(key, fmt.Sprintf("exports[%d]", i))
-		if !slices.Contains([]string{"json", "jsonl", "sql"}, e.Format) {
-			d.problem(d.at[at], at, "format is one of json, jsonl, sql")
-		}
-		if e.Folder == "" {
-			d.problem(d.at[at], at, "folder is missing")
+		for _, text := range e.problems() {
+			wrong(fmt.Sprintf("exports[%d]", i), "%s", text)
 		}
 	}
 	if k := db.Heartbeat.Kind; k != "" && k != "healthchecks" && k != "kuma" {
-		d.problem(d.at[under(key, "heartbeat")], under(key, "heartbeat"), "kind is healthchecks or kuma")
+		wrong("heartbeat", "kind is healthchecks or kuma")
+	}
+	if db.Verify.Sample > 100 {
+		wrong("verify", "sample is more than 100%%")
 	}
 	if err := db.Keep.Policy(time.UTC).Validate(); err != nil {
-		d.problem(d.at[under(key, "keep")], under(key, "keep"), "%s", explain(err))
+		wrong("keep", "%s", explain(err))
 	}
 	if a, w := db.Objectives.MaxAge, db.Objectives.WarnAge; a != 0 && w > a {
-		d.problem(d.at[under(key, "objectives")], under(key, "objectives"), "warn_age is more than max_age")
+		wrong("objectives", "warn_age is more than max_age")
 	}
+}
+
+// problems are what is wrong with an export. What would be written in the clear though somebody thought of a secret is
+// the worst of it.
+func (e Export) problems() (list []string) {
+	if !slices.Contains([]string{"json", "jsonl", "sql"}, e.Format) {
+		list = append(list, "format is one of json, jsonl, sql")
+	}
+	if e.Folder == "" {
+		list = append(list, "folder is missing")
+	}
+	if e.Compress != "" && !slices.Contains([]string{"gz", "xz", "zst"}, e.Compress) {
+		list = append(list, "compress is one of gz, xz, zst")
+	}
+	if e.Format == "sql" && (len(e.Exclude) > 0 || e.Unmapped || e.Project != "" || e.ModelMap != "") {
+		list = append(list, "exclude, allow_unmapped, django_project and model_map are for json and jsonl")
+	}
+	to, toAge := strings.CutPrefix(e.Encrypt, "age:")
+	secret := e.Encrypt == "age" || e.Encrypt == "gpg"
+	switch {
+	case e.Encrypt != "" && !secret && (!toAge || to == ""):
+		list = append(list, "encrypt is one of age:RECIPIENT, age, gpg")
+	case secret && e.Secret == "":
+		list = append(list, "encrypt: "+e.Encrypt+" needs a passphrase")
+	case !secret && e.Secret != "":
+		list = append(list, "passphrase is for encrypt: age or gpg")
+	}
+	return list
 }
 
 func isNameRune(r rune) bool {

@@ -40,17 +40,19 @@ type Daemon struct {
 	telling sync.Mutex // one look at a time
 
 	mu      sync.Mutex
-	cfg     *config.Config  // guarded by mu; never changed, only replaced
-	repo    *opened         // guarded by mu; nil: to be opened
-	running map[string]bool // guarded by mu: names of databases that are worked on
-	held    map[string]hold // guarded by mu: work that is not to be begun again yet
-	began   time.Time       // guarded by mu: when Serve did; zero without
-	alarms  []notify.Alarm  // guarded by mu: as far as this process knows
-	unsaved bool            // guarded by mu: the repository does not know these alarms
-	unsent  int             // guarded by mu
-	seen    time.Time       // guarded by mu: when the state was last looked at
-	well    error           // guarded by mu: what that said of the repository
-	size    measured        // guarded by mu
+	cfg     *config.Config            // guarded by mu; never changed, only replaced
+	repo    *opened                   // guarded by mu; nil: to be opened
+	running map[string]bool           // guarded by mu: names of databases that are worked on
+	held    map[string]hold           // guarded by mu: work that is not to be begun again yet
+	unnoted map[string]backup.Attempt // guarded by mu: what failed and could not be recorded, as on a full disk, by work and database
+	began   time.Time                 // guarded by mu: when Serve did; zero without
+	alarms  []notify.Alarm            // guarded by mu: as far as this process knows
+	unsaved bool                      // guarded by mu: the repository does not know these alarms
+	ended   map[string]time.Time      // guarded by mu: alarms that the repository still has as open, with their beginnings
+	unsent  int                       // guarded by mu
+	seen    time.Time                 // guarded by mu: when the state was last looked at
+	well    error                     // guarded by mu: what that said of the repository
+	size    measured                  // guarded by mu
 }
 
 // opened is an open repository and who uses it.
@@ -63,7 +65,7 @@ type opened struct {
 
 // New returns a Daemon. Close it.
 func New(c *config.Config, opt Options) *Daemon {
-	return &Daemon{opt: opt, cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}, held: map[string]hold{}}
+	return &Daemon{opt: opt, cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}, held: map[string]hold{}, unnoted: map[string]backup.Attempt{}, ended: map[string]time.Time{}}
 }
 
 // Config returns the configuration that is served.
@@ -211,7 +213,7 @@ func (d *Daemon) Check(ctx context.Context, names ...string) (Checked, error) {
 func assess(c *config.Config, list []*config.Database, facts backup.Facts, now time.Time) Checked {
 	done := Checked{Databases: make([]backup.Health, 0, len(list)), Repository: pruneFailed(facts)}
 	for _, db := range list {
-		done.Databases = append(done.Databases, backup.Assess(Promise(c, db, now), facts, now))
+		done.Databases = append(done.Databases, backup.Assess(Promise(c, db, facts, now), facts, now))
 	}
 	if free, size := disk(c.Repository); nearlyFull(c, free, size) {
 		done.Repository = append(done.Repository, backup.Finding{Level: backup.Warning, Event: "disk",
@@ -234,16 +236,21 @@ func pruneFailed(f backup.Facts) []backup.Finding {
 	return nil
 }
 
-// Promise is what the configuration promises for a database.
-func Promise(c *config.Config, db *config.Database, now time.Time) backup.Promise {
+// Promise is what the configuration promises for a database. What it does not say follows from the schedule, and from how long
+// a run takes: while it goes on, the newest backup gets older than planned, and all is well.
+func Promise(c *config.Config, db *config.Database, f backup.Facts, now time.Time) backup.Promise {
 	o := db.Objectives
 	interval := db.Schedule.Plan(db.Name, c.TimeZone.Location).Interval(now)
 	p := backup.Promise{Database: db.Name, Interval: interval, MinCopies: o.MinCopies, MaxSizeChange: float64(o.MaxSizeChange)}
 	if interval > 0 {
-		p.MaxAge = interval + grace
+		p.MaxAge = interval + grace + lastTook(f, db.Name)
 	}
 	p.MaxAge = o.MaxAge.Or(p.MaxAge)
-	p.WarnAge = o.WarnAge.Or(p.MaxAge)
+	p.WarnAge = p.MaxAge
+	if interval > 0 && interval < p.MaxAge { // half of the grace
+		p.WarnAge -= (p.MaxAge - interval) / 2
+	}
+	p.WarnAge = o.WarnAge.Or(p.WarnAge)
 	within := func(set config.Duration, s config.Schedule) time.Duration {
 		planned := s.Plan(db.Name, c.TimeZone.Location).Interval(now)
 		if planned > 0 {
@@ -254,6 +261,16 @@ func Promise(c *config.Config, db *config.Database, now time.Time) backup.Promis
 	p.VerifiedWithin = within(o.VerifiedWithin, db.Verify.Schedule)
 	p.DrilledWithin = within(o.DrilledWithin, db.Drill.Schedule)
 	return p
+}
+
+// lastTook is how long the newest backup of a database took.
+func lastTook(f backup.Facts, name string) time.Duration {
+	for _, b := range f.Backups {
+		if b.Name == name {
+			return time.Duration(b.Seconds * float64(time.Second))
+		}
+	}
+	return 0
 }
 
 // grace is how much later than planned is not yet late: a run takes its time.

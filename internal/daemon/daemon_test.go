@@ -395,7 +395,8 @@ func TestDue(t *testing.T) {
 		{"what_was_unreachable_is_tried_again", failed(fail.Unavailable, 1, ago(2*time.Minute)), []string{"backup"}},
 		{"but_not_at_once", failed(fail.Unavailable, 1, ago(30*time.Second)), nil},
 		{"later_each_time", failed(fail.Unavailable, 3, ago(2*time.Minute)), nil},
-		{"and_not_for_ever", failed(fail.Unavailable, 9, ago(5*time.Hour)), nil},
+		{"and_not_for_ever", failed(fail.Unavailable, 4, ago(5*time.Hour)), nil},
+		{"nor_the_day_after", failed(fail.Unavailable, 8, ago(5*time.Hour)), nil},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			if got := works(x.facts, now); !slices.Equal(got, x.want) {

@@ -65,7 +65,7 @@ func (j *job) hook(ctx context.Context, h config.Hook, event string, b backup.Ba
 func short(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > 60 {
-		return s[:57] + "…"
+		return strings.ToValidUTF8(s[:57], "") + "…"
 	}
 	return s
 }

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -33,6 +35,7 @@ func (d *Daemon) run(ctx context.Context, name, work string, needed func(backup.
 		}
 	}
 	var a backup.Attempt
+	begun, noted := time.Now().UTC(), false
 	err := d.with(ctx, func(s *backup.Store) error {
 		release, err := s.Claim(ctx, work+" of "+or(name, "the repository"))
 		if err != nil {
@@ -61,14 +64,54 @@ func (d *Daemon) run(ctx context.Context, name, work string, needed func(backup.
 		// The record must get there though the work's own time is up.
 		rctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		return errors.Join(err, s.Note(rctx, a))
+		nerr := s.Note(rctx, a)
+		noted = nerr == nil
+		return errors.Join(err, nerr)
 	})
+	if k := fail.KindOf(err); noted || k != fail.Interrupted && (k != fail.Locked || a.Work != "") {
+		d.keepUnnoted(backup.Attempt{Database: name, Work: work, Started: begun, Version: d.opt.Version}.Outcome(err), noted)
+	}
 	if err != nil && a.Work == "" && work == backup.WorkBackup && fail.KindOf(err) != fail.Locked && fail.KindOf(err) != fail.Interrupted {
 		j := &job{daemon: d, cfg: c, db: db, attempt: &backup.Attempt{Started: time.Now()}}
 		j.failed(ctx, backup.Backup{}, err)
 		j.logged(j.heartbeat().end(ctx, uuid.NewString(), err.Error(), err, 0))
 	}
 	return a, err
+}
+
+// keepUnnoted remembers what failed as long as the repository doesn't, so that it is told all the same.
+func (d *Daemon) keepUnnoted(a backup.Attempt, noted bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	key := a.Work + " " + a.Database
+	if noted || a.OK {
+		delete(d.unnoted, key)
+		return
+	}
+	a.Failures, a.Since = 1, a.Started
+	if before, ok := d.unnoted[key]; ok {
+		a.Failures, a.Since = before.Failures+1, before.Since
+	}
+	d.unnoted[key] = a
+}
+
+// known are facts with what could not be recorded.
+func (d *Daemon) known(f backup.Facts) backup.Facts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.unnoted) == 0 {
+		return f
+	}
+	f.Attempts = slices.DeleteFunc(slices.Clone(f.Attempts), func(a backup.Attempt) bool {
+		mine, ok := d.unnoted[a.Work+" "+a.Database]
+		return ok && mine.Started.After(a.Started)
+	})
+	for key, mine := range d.unnoted {
+		if !slices.ContainsFunc(f.Attempts, func(a backup.Attempt) bool { return a.Work+" "+a.Database == key }) {
+			f.Attempts = append(f.Attempts, mine)
+		}
+	}
+	return f
 }
 
 func or(s, def string) string {
@@ -140,7 +183,9 @@ func (j *job) do(ctx context.Context, work string) error {
 // backup makes a backup with everything around it.
 func (j *job) backup(ctx context.Context) error {
 	beat, id := j.heartbeat(), uuid.NewString()
-	j.logged(beat.start(ctx, id))
+	var began sync.WaitGroup // a monitor that does not answer keeps no backup waiting
+	began.Go(func() { j.logged(beat.start(ctx, id)) })
+	defer began.Wait()
 	var b backup.Backup
 	err := j.limited(ctx, backup.WorkBackup, func(ctx context.Context) (err error) {
 		b, err = j.hooked(ctx)
@@ -157,8 +202,30 @@ func (j *job) backup(ctx context.Context) error {
 		j.attempt.Backup = b.ID
 		text = fmt.Sprintf("backup %s: %d rows in %d tables, %d bytes, %d new, in %.1f s", b.ID.Short(), b.Rows, b.Tables, b.Size, b.NewBytes, b.Seconds)
 	}
-	j.logged(beat.end(context.WithoutCancel(ctx), id, text, err, time.Since(j.attempt.Started)))
+	took := time.Since(j.attempt.Started)
+	began.Wait()
+	ectx, cancel := lasting(ctx, lastWord)
+	defer cancel()
+	j.logged(beat.end(ectx, id, text, err, took))
 	return err
+}
+
+// lastWord is how long the end of a run may still be told of after it was told to stop.
+const lastWord = 5 * time.Second
+
+// lasting returns a context that ends a while after ctx does.
+func lasting(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		wait := time.NewTimer(d)
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+			cancel()
+		case <-after.Done():
+		}
+	})
+	return after, func() { stop(); cancel() }
 }
 
 // failed runs the hooks for a failure: after its time limit too, which may be what failed.
@@ -234,7 +301,16 @@ func (j *job) verify(ctx context.Context) error {
 	if err != nil {
 		return fail.Op(err, "verify %s", j.db.Name)
 	}
-	return fail.Op(v.Err(), "verify %s", j.db.Name)
+	err = v.Err()
+	if err != nil && len(v.Damage) > 0 { // whoever is woken up by it is to know what it is
+		d := v.Damage[0]
+		more := ""
+		if n := len(v.Damage) - 1; n > 0 {
+			more = fmt.Sprintf(" (and %d more faults)", n)
+		}
+		err = fail.Wrap(fail.KindOf(err), errors.New(d.Reason+more), fail.HintOf(err), "backup %s is damaged: %s", b.ID.Short(), or(d.Table, d.Path))
+	}
+	return fail.Op(err, "verify %s", j.db.Name)
 }
 
 func (j *job) drill(ctx context.Context) error {

@@ -75,10 +75,11 @@ func (d *Daemon) look(ctx context.Context, jobs *sync.WaitGroup, ended chan<- st
 		notifySystemd(sd.SdNotifyWatchdog)
 	}
 	facts, err := d.tell(ctx)
+	if ctx.Err() != nil {
+		return now
+	}
 	if err != nil {
-		if ctx.Err() == nil {
-			d.opt.Log.Error(err.Error(), "hint", fail.HintOf(err))
-		}
+		d.opt.Log.Error(err.Error(), "hint", fail.HintOf(err))
 		return now.Add(min(next.Sub(now), time.Minute)) // nothing is begun while nobody knows what was done
 	}
 	c := d.Config()
@@ -203,10 +204,11 @@ func retryAt(f backup.Facts, db *config.Database) (time.Time, bool) {
 		if a.Database != db.Name || a.Work != backup.WorkBackup {
 			continue
 		}
-		if a.OK || a.Kind != fail.Unavailable.String() && a.Kind != fail.Locked.String() || a.Failures > db.Retries {
+		tried := (a.Failures - 1) % (db.Retries + 1) // again already; each planned run that fails has retries of its own
+		if a.OK || a.Kind != fail.Unavailable.String() && a.Kind != fail.Locked.String() || tried == db.Retries {
 			return time.Time{}, false
 		}
-		pause := min(retryFirst<<min(a.Failures-1, 10), retryMost)
+		pause := min(retryFirst<<min(tried, 10), retryMost)
 		return a.Started.Add(time.Duration(a.Seconds * float64(time.Second))).Add(pause), true
 	}
 	return time.Time{}, false
@@ -295,6 +297,9 @@ func (d *Daemon) status(c *config.Config, next time.Time) {
 	d.mu.Unlock()
 	slices.Sort(names)
 	text := fmt.Sprintf("%d databases, next look at %s", len(c.Databases), next.Local().Format(time.TimeOnly))
+	if len(c.Databases) == 1 {
+		text = fmt.Sprintf("%s, next look at %s", c.Databases[0].Name, next.Local().Format(time.TimeOnly))
+	}
 	if len(names) > 0 {
 		text = "at work on " + strings.Join(names, ", ")
 	}

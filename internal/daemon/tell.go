@@ -1,7 +1,9 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -69,7 +71,7 @@ func (d *Daemon) see(ctx context.Context, c *config.Config, s *backup.Store) (v 
 		return v, err
 	}
 	now := time.Now()
-	done := assess(c, c.Databases, v.facts, now)
+	done := assess(c, c.Databases, d.known(v.facts), now) // work is planned by what is recorded alone
 	v.state = metrics.State{Reachable: true, Health: done.Databases, StoreBytes: d.measure(ctx, s, v.facts)}
 	for _, h := range done.Databases {
 		if !d.beginning(h, now) {
@@ -162,7 +164,7 @@ func conditions(h backup.Health) []notify.Condition {
 func headline(s string) string {
 	s, _, _ = strings.Cut(s, "\n")
 	if len(s) > 150 {
-		s = s[:147] + "…"
+		s = strings.ToValidUTF8(s[:147], "") + "…"
 	}
 	return s
 }
@@ -178,13 +180,17 @@ func lastGood(h backup.Health) string {
 func (d *Daemon) recall(ctx context.Context, s *backup.Store) error {
 	var known []notify.Alarm
 	if err := s.Recall(ctx, alarmsName, &known); err != nil {
-		return err
+		if k := fail.KindOf(err); k != fail.Damaged && k != fail.Internal {
+			return err
+		}
+		known = nil // better told twice than never: the next one that is told takes its place
+		d.opt.Log.Warn(err.Error())
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.unsaved {
 		for _, a := range known {
-			if !slices.ContainsFunc(d.alarms, func(o notify.Alarm) bool { return o.Key == a.Key }) {
+			if !d.ended[a.Key].Equal(a.Since) && !slices.ContainsFunc(d.alarms, func(o notify.Alarm) bool { return o.Key == a.Key }) {
 				d.alarms = append(d.alarms, a)
 			}
 		}
@@ -197,10 +203,19 @@ func (d *Daemon) recall(ctx context.Context, s *backup.Store) error {
 // alarmsName is the memory in the repository that holds the open alarms, and the name of the claim on sending them.
 const alarmsName = "alarms"
 
-// step says what is open and what is to be sent when something is wrong.
+// step says what is open and what is to be sent when something is wrong. While a database is worked on nothing is over: its
+// backup may stand already, and an export or a hook fail after that, as each time.
 func (d *Daemon) step(c *config.Config, wrong []notify.Condition, reachable bool) ([]notify.Alarm, []notify.Order) {
 	d.mu.Lock()
 	mine, others := split(c, d.alarms, reachable)
+	mine = slices.DeleteFunc(mine, func(a notify.Alarm) bool {
+		name, _, _ := strings.Cut(a.Key, "/")
+		wait := name != "" && d.running[name] && !a.Over && !slices.ContainsFunc(wrong, func(w notify.Condition) bool { return w.Key == a.Key })
+		if wait {
+			others = append(others, a)
+		}
+		return wait
+	})
 	d.mu.Unlock()
 	open, orders := notify.Step(time.Now(), mine, wrong, func(key, event string) []string { return placesOf(c, key, event) }, c.RemindEvery.Std())
 	return append(open, others...), orders
@@ -225,14 +240,23 @@ func (d *Daemon) send(ctx context.Context, c *config.Config, wrong []notify.Cond
 		if err == nil { // on a full disk, say, there is no claim: better told twice than never
 			defer release()
 			if v, err := d.see(ctx, c, s); err == nil {
+				d.mu.Lock()
+				before, unsaved = d.alarms, d.unsaved
+				d.mu.Unlock()
 				open, orders = d.step(c, v.wrong, true)
 			}
 		}
 		open = d.deliver(ctx, c, open, orders)
-		err = s.Remember(ctx, alarmsName, open)
+		if err = nil; unsaved || !same(before, open) { // a place that stays down is no news each time
+			rctx, cancel := lasting(ctx, lastWord) // who was told is to be known, also when that was the last thing done
+			defer cancel()
+			err = s.Remember(rctx, alarmsName, open)
+		}
 		d.mu.Lock()
-		d.unsaved = err != nil
-		d.mu.Unlock()
+		defer d.mu.Unlock()
+		if d.unsaved = err != nil; err == nil {
+			clear(d.ended)
+		}
 		return err
 	})
 	if err != nil && fail.KindOf(err) != fail.Interrupted {
@@ -253,6 +277,20 @@ func split(c *config.Config, all []notify.Alarm, reachable bool) (mine, others [
 		}
 	}
 	return mine, others
+}
+
+// same reports whether two lists of alarms, in any order, are the same when they are written down.
+func same(a, b []notify.Alarm) bool {
+	text := func(list []notify.Alarm) string {
+		list = slices.Clone(list)
+		slices.SortFunc(list, func(x, y notify.Alarm) int { return cmp.Compare(x.Key, y.Key) })
+		out, err := json.Marshal(list)
+		if err != nil {
+			return err.Error()
+		}
+		return string(out)
+	}
+	return text(a) == text(b)
 }
 
 func sameKeys(a, b []notify.Alarm) bool {
@@ -305,6 +343,11 @@ func (d *Daemon) deliver(ctx context.Context, c *config.Config, open []notify.Al
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	for _, a := range d.alarms {
+		if !slices.ContainsFunc(open, func(o notify.Alarm) bool { return o.Key == a.Key }) {
+			d.ended[a.Key] = a.Since
+		}
+	}
 	d.alarms, d.unsent, d.unsaved = open, unsent, true
 	return open
 }

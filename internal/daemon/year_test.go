@@ -82,7 +82,7 @@ func TestYear(t *testing.T) {
 			t.Errorf("day %d: %d backups are kept", day, n)
 		}
 		late := false
-		for _, f := range backup.Assess(daemon.Promise(c, c.Databases[0], now), l.facts, now).Findings {
+		for _, f := range backup.Assess(daemon.Promise(c, c.Databases[0], l.facts, now), l.facts, now).Findings {
 			late = late || f.Event == "late" && f.Level == backup.Critical
 		}
 		if late {

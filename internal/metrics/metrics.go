@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -30,8 +31,9 @@ type State struct {
 // Metrics is the set of all metrics. It may be used by several goroutines.
 type Metrics struct {
 	registry *prometheus.Registry
+	setting  sync.Mutex                      // held while a state is set or read: nobody sees half of one
 	by       map[string]*prometheus.GaugeVec // per database
-	state    map[string]prometheus.Gauge
+	state    map[string]*prometheus.GaugeVec // without labels; a vector can be without a value
 	runs     *prometheus.CounterVec
 	undone   prometheus.Counter
 }
@@ -67,13 +69,13 @@ var global = [...]struct{ name, help string }{
 
 // New returns the metrics of a program of the given version.
 func New(version string) *Metrics {
-	m := &Metrics{registry: prometheus.NewRegistry(), by: map[string]*prometheus.GaugeVec{}, state: map[string]prometheus.Gauge{}}
+	m := &Metrics{registry: prometheus.NewRegistry(), by: map[string]*prometheus.GaugeVec{}, state: map[string]*prometheus.GaugeVec{}}
 	for _, d := range perDatabase {
 		m.by[d.name] = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + d.name, Help: d.help}, []string{"database"})
 		m.registry.MustRegister(m.by[d.name])
 	}
 	for _, d := range global {
-		m.state[d.name] = prometheus.NewGauge(prometheus.GaugeOpts{Name: prefix + d.name, Help: d.help})
+		m.state[d.name] = prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + d.name, Help: d.help}, nil)
 		m.registry.MustRegister(m.state[d.name])
 	}
 	m.runs = prometheus.NewCounterVec(prometheus.CounterOpts{Name: prefix + "runs_total", Help: "Runs of this process, by work and result."}, []string{"database", "work", "result"})
@@ -98,13 +100,22 @@ func (m *Metrics) NotDelivered() { m.undone.Inc() }
 
 // Set replaces what is told. Values that are not known are left out, and databases that are no more vanish.
 func (m *Metrics) Set(s State) {
-	m.state["repository_up"].Set(number(s.Reachable))
-	m.state["store_bytes"].Set(float64(s.StoreBytes))
-	m.state["disk_free_bytes"].Set(float64(s.DiskFree))
-	m.state["disk_size_bytes"].Set(float64(s.DiskSize))
-	m.state["alarms_unsent"].Set(float64(s.Unsent))
+	m.setting.Lock()
+	defer m.setting.Unlock()
 	for _, v := range m.by {
 		v.Reset()
+	}
+	for _, v := range m.state {
+		v.Reset()
+	}
+	m.state["repository_up"].WithLabelValues().Set(number(s.Reachable))
+	m.state["alarms_unsent"].WithLabelValues().Set(float64(s.Unsent))
+	if s.StoreBytes > 0 {
+		m.state["store_bytes"].WithLabelValues().Set(float64(s.StoreBytes))
+	}
+	if s.DiskSize > 0 {
+		m.state["disk_free_bytes"].WithLabelValues().Set(float64(s.DiskFree))
+		m.state["disk_size_bytes"].WithLabelValues().Set(float64(s.DiskSize))
 	}
 	for _, h := range s.Health {
 		set := func(name string, v float64) { m.by[name].WithLabelValues(h.Database).Set(v) }
@@ -157,14 +168,23 @@ func number(b bool) float64 {
 
 func seconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
+// locked is fn, called while nobody else has the lock.
+func locked[T any](mu *sync.Mutex, fn func() (T, error)) func() (T, error) {
+	return func() (T, error) {
+		mu.Lock()
+		defer mu.Unlock()
+		return fn()
+	}
+}
+
 // Handler serves the metrics in the form that the client asks for.
 func (m *Metrics) Handler() http.Handler {
-	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{EnableOpenMetrics: true})
+	return promhttp.HandlerFor(prometheus.GathererFunc(locked(&m.setting, m.registry.Gather)), promhttp.HandlerOpts{EnableOpenMetrics: true})
 }
 
 // Text returns the metrics in Prometheus' text form.
 func (m *Metrics) Text() ([]byte, error) {
-	families, err := m.registry.Gather()
+	families, err := locked(&m.setting, m.registry.Gather)()
 	if err != nil {
 		return nil, fail.Wrap(fail.Internal, err, "", "gather metrics")
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -63,6 +64,52 @@ func TestText(t *testing.T) {
 	if t.Failed() {
 		t.Logf("%s", text)
 	}
+}
+
+// What is not known is left out: a disk of 0 bytes is no disk.
+func TestUnknownIsLeftOut(t *testing.T) {
+	m := New("1.2")
+	m.Set(sample())
+	m.Set(State{})
+	text, err := m.Text()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"store_bytes", "disk_free_bytes", "disk_size_bytes", "status"} {
+		if strings.Contains(string(text), "\nholdfast_"+name) {
+			t.Errorf("%s is told, and not known", name)
+		}
+	}
+	if !strings.Contains(string(text), "\nholdfast_repository_up 0\n") {
+		t.Errorf("nothing says that the repository is gone:\n%s", text)
+	}
+}
+
+// A scrape never falls between the old state and the new one.
+func TestScrapeWhileSet(t *testing.T) {
+	m := New("1.2")
+	m.Set(sample())
+	var setting sync.WaitGroup
+	ended := make(chan struct{})
+	setting.Go(func() {
+		for {
+			select {
+			case <-ended:
+				return
+			default:
+				m.Set(sample())
+			}
+		}
+	})
+	for range 300 {
+		text, err := m.Text()
+		if err != nil || !strings.Contains(string(text), `holdfast_last_restore_drill_duration_seconds{database="shop"} 12`) || !strings.Contains(string(text), "\nholdfast_repository_up 1") {
+			t.Errorf("half of a state (%v):\n%s", err, text)
+			break
+		}
+	}
+	close(ended)
+	setting.Wait()
 }
 
 // promtool of Prometheus itself finds nothing to say about the metrics.

@@ -70,7 +70,7 @@ func (h Heartbeat) post(ctx context.Context, suffix, id, text string) error {
 	}
 	u.RawQuery = q.Encode()
 	if len(text) > pingBody {
-		text = text[:pingBody]
+		text = strings.ToValidUTF8(text[:pingBody], "")
 	}
 	return h.do(ctx, http.MethodPost, u.String(), text)
 }
@@ -84,7 +84,7 @@ func (h Heartbeat) push(ctx context.Context, status, text string, took time.Dura
 	q := u.Query()
 	q.Set("status", status)
 	line, _, _ := strings.Cut(text, "\n")
-	q.Set("msg", line[:min(len(line), 200)])
+	q.Set("msg", strings.ToValidUTF8(line[:min(len(line), 200)], ""))
 	q.Set("ping", strconv.FormatInt(took.Milliseconds(), 10))
 	u.RawQuery = q.Encode()
 	return h.do(ctx, http.MethodGet, u.String(), "")

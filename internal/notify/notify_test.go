@@ -136,6 +136,7 @@ func TestErrorsHideSecrets(t *testing.T) {
 	gone := freeAddress(t)
 	for _, raw := range []string{
 		"generic+http://" + gone + "/t0psecret/path?token=hush-hush",
+		"generic+http://" + gone + "/t0psecret%20and%2Fmore/path",
 		"smtp://user:t0psecret@" + gone + "/?from=a@b.c&to=d@e.f",
 		"slack://hook:AAAAAAAAA-BBBBBBBBB-t0psecretCCCCCCCCCCCCCCC@webhook",
 		"nonsense://t0psecret@x", "://t0psecret", "telegram://110201543:t0psecret_AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw@telegram?channels=1",

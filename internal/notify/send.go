@@ -94,8 +94,9 @@ func redact(text, raw string) string {
 	secrets := []string{raw}
 	if u, err := url.Parse(raw); err == nil {
 		password, _ := u.User.Password()
-		secrets = append(secrets, password, u.User.Username(), u.RawQuery, u.Path, strings.TrimPrefix(u.Path, "/"))
+		secrets = append(secrets, password, u.User.Username(), u.RawQuery, u.Path, u.EscapedPath(), strings.TrimPrefix(u.Path, "/"))
 		secrets = append(secrets, strings.Split(u.Path, "/")...)
+		secrets = append(secrets, strings.Split(u.EscapedPath(), "/")...)
 		for _, values := range u.Query() {
 			secrets = append(secrets, values...)
 		}
@@ -109,6 +110,7 @@ func redact(text, raw string) string {
 		if len(s) >= 5 && s != "localhost" {
 			text = strings.ReplaceAll(text, s, "[secret]")
 			text = strings.ReplaceAll(text, url.QueryEscape(s), "[secret]")
+			text = strings.ReplaceAll(text, url.PathEscape(s), "[secret]")
 		}
 	}
 	return text

@@ -17,7 +17,7 @@ const (
 	hintSpace  = "free some space on the repository's disk, or give back space of forgotten backups: holdfast prune"
 	hintDenied = "the repository's folder must be readable and writable for this user"
 	hintRepair = "holdfast repair rebuilds what can be rebuilt"
-	hintInit   = "holdfast init makes a repository"
+	hintInit   = "when it was there before: is its disk mounted? else holdfast init makes a repository"
 )
 
 // storageKind tells what the storage's error means, whatever was being done.

@@ -181,16 +181,13 @@ func longest(list []Window) time.Duration {
 // endAround returns the end of the window that t is in, or the zero time.
 func (w Window) endAround(t time.Time) time.Time {
 	for back := range 2 {
-		day := time.Date(t.Year(), t.Month(), t.Day()-back, 0, 0, 0, 0, t.Location())
+		day := time.Date(t.Year(), t.Month(), t.Day()-back, 12, 0, 0, 0, t.Location()) // midnight may not exist
 		if len(w.Days) > 0 && !slices.Contains(w.Days, day.Weekday()) {
 			continue
 		}
-		clock := func(d time.Duration, more int) time.Time {
-			return time.Date(day.Year(), day.Month(), day.Day()+more, 0, int(d/time.Minute), 0, 0, t.Location())
-		}
-		from, to := clock(w.From, 0), clock(w.To, 0)
+		from, to := onClock(day, int(w.From/time.Minute)), onClock(day, int(w.To/time.Minute))
 		if w.To <= w.From {
-			to = clock(w.To, 1)
+			to = onClock(day, int(w.To/time.Minute)+24*60)
 		}
 		if !t.Before(from) && t.Before(to) {
 			return to

@@ -48,6 +48,8 @@ func TestNext(t *testing.T) {
 		{"systemd_day_and_date_both_hold", "Fri *-*-13 12:00", "2026-11-23 00:00", []string{"2027-08-13 12:00 CEST"}},
 		{"cron_day_or_date", "0 12 13 * 5", "2026-11-23 00:00", []string{"2026-11-27 12:00 CET", "2026-12-04 12:00 CET", "2026-12-11 12:00 CET", "2026-12-13 12:00 CET"}},
 		{"month_end_is_skipped_where_it_is_not", "0 0 31 * *", "2026-11-23 00:00", []string{"2026-12-31 00:00 CET", "2027-01-31 00:00 CET", "2027-03-31 00:00 CEST"}},
+		{"cron_day_7_is_sunday", "0 12 * * 7", "2026-11-23 00:00", []string{"2026-11-29 12:00 CET", "2026-12-06 12:00 CET"}},
+		{"cron_days_to_7", "0 12 * * 6-7", "2026-11-23 00:00", []string{"2026-11-28 12:00 CET", "2026-11-29 12:00 CET", "2026-12-05 12:00 CET"}},
 		{"leap_day", "0 0 29 2 *", "2026-11-23 00:00", []string{"2028-02-29 00:00 CET"}},
 		{"a_time_that_spring_leaps_over_comes_later", "30 2 * * *", "2026-03-28 12:00", []string{"2026-03-29 03:30 CEST", "2026-03-30 02:30 CEST"}},
 		{"a_time_that_comes_twice_in_autumn_counts_once", "30 2 * * *", "2026-10-24 12:00", []string{"2026-10-25 02:30 CET", "2026-10-26 02:30 CET"}},
@@ -64,6 +66,35 @@ func TestNext(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// In Santiago and Havana the clock leaps over midnight: days without one begin all the same.
+func TestDaysWithoutMidnight(t *testing.T) {
+	santiago := zone(t, "America/Santiago") // on 2026-09-06, a Sunday, 00:00 is 01:00
+	for _, c := range []struct{ when, after, want string }{
+		{"0 * * * Mon", "2026-09-04 12:00", "2026-09-07 00:00"},
+		{"30 * * * Sun", "2026-09-04 12:00", "2026-09-06 01:30"},
+		{"@daily", "2026-09-05 12:00", "2026-09-06 01:00"},
+	} {
+		got := make(chan time.Time, 1)
+		go func() { got <- Plan{When: parse(t, c.when), Zone: santiago}.Next(at(t, c.after, santiago)) }()
+		select {
+		case next := <-got:
+			if want := at(t, c.want, santiago); !next.Equal(want) {
+				t.Errorf("%s after %s: %s, want %s", c.when, c.after, next, want)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatalf("%s after %s: no answer", c.when, c.after)
+		}
+	}
+	sunday, err := ParseWindow("Sun 08:00-18:00")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := Plan{When: parse(t, "0 10 * * *"), Zone: santiago, Blackout: []Window{sunday}}
+	if got, want := p.Next(at(t, "2026-09-05 12:00", santiago)), at(t, "2026-09-06 18:00", santiago); !got.Equal(want) {
+		t.Errorf("in the blackout: %s, want %s", got, want)
 	}
 }
 

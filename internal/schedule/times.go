@@ -51,7 +51,7 @@ func ParseTimes(text string) (Times, error) {
 	if strings.Contains(strings.ToUpper(trimmed), "TZ=") {
 		return Times{}, fail.New(fail.Usage, "set time_zone beside it", "schedule %q names a time zone", text)
 	}
-	parsed, err := cron.ParseStandard(trimmed)
+	parsed, err := cron.ParseStandard(sunday(trimmed))
 	if err != nil {
 		return Times{}, fail.Wrap(fail.Usage, err, timesHint, "schedule %q", text)
 	}
@@ -68,6 +68,24 @@ func ParseTimes(text string) (Times, error) {
 		return s, s.check()
 	}
 	return Times{}, fail.New(fail.Usage, timesHint, "schedule %q", text)
+}
+
+// sunday writes the day 7, which is Sunday to every cron but the one whose parser this is, as 0.
+func sunday(text string) string {
+	fields := strings.Fields(text)
+	if len(fields) != 5 {
+		return text
+	}
+	items := strings.Split(fields[4], ",")
+	for i, item := range items {
+		if from, ok := strings.CutSuffix(item, "-7"); ok && from != "0" && from != "7" {
+			items[i] = from + "-6,0"
+		} else if item == "7" {
+			items[i] = "0"
+		}
+	}
+	fields[4] = strings.Join(items, ",")
+	return strings.Join(fields, " ")
 }
 
 // check refuses days that never come, such as the 30th of February.
@@ -108,7 +126,7 @@ func (s Times) next(t time.Time, zone *time.Location) time.Time {
 		var first time.Time
 		for h := s.hour; h != 0; h &= h - 1 {
 			for m := s.minute; m != 0; m &= m - 1 {
-				at := time.Date(day.Year(), day.Month(), day.Day(), bits.TrailingZeros64(h), bits.TrailingZeros64(m), 0, 0, zone)
+				at := onClock(day, bits.TrailingZeros64(h)*60+bits.TrailingZeros64(m))
 				if at.After(t) && (first.IsZero() || at.Before(first)) {
 					first = at
 				}
@@ -128,7 +146,7 @@ func (s Times) nextHourly(t time.Time, zone *time.Location) time.Time {
 	for at.Before(end) {
 		local := at.In(zone)
 		if !s.on(local) {
-			at = time.Date(local.Year(), local.Month(), local.Day()+1, 0, 0, 0, 0, zone)
+			at = onClock(local, 24*60)
 			continue
 		}
 		if s.minute&(1<<local.Minute()) != 0 {
@@ -137,6 +155,15 @@ func (s Times) nextHourly(t time.Time, zone *time.Location) time.Time {
 		at = at.Add(time.Minute)
 	}
 	return time.Time{}
+}
+
+// onClock returns when the clock on the wall shows so many minutes after the midnight that day begins with. What the clock leaps over
+// comes as much later; midnight too, which some countries leap over. (time.Date may give an hour of the day before for it.)
+func onClock(day time.Time, minutes int) time.Time {
+	want := time.Date(day.Year(), day.Month(), day.Day(), 0, minutes, 0, 0, time.UTC)
+	at := time.Date(day.Year(), day.Month(), day.Day(), 0, minutes, 0, 0, day.Location())
+	shows := time.Date(at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), 0, 0, time.UTC)
+	return at.Add(max(0, want.Sub(shows)))
 }
 
 // on reports whether the schedule has times on a day.
