@@ -28,7 +28,7 @@ demo: build ## back up, damage, compare and restore a sample SQLite database
 test-deps: ## install what the tests need (as root on Debian), or say what is missing
 	scripts/test-deps.sh
 
-test: test-deps ## all tests, with real PostgreSQL 15, 17 and 18
+test: test-deps ## all tests, with real PostgreSQL 15, 17 and 18, MariaDB and MySQL
 	HOLDFAST_REQUIRE='$(REQUIRE)' go test -timeout $(TIMEOUT) ./...
 
 check: test-deps ## the gate for every change: format, vet, staticcheck, govulncheck, tests under the race detector
