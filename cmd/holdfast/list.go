@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/holdfast-db/holdfast/internal/backup"
+	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
 func newList(a *app) *cobra.Command {
@@ -26,7 +27,11 @@ back), drilled (restored and compared) or damaged (the newest check failed).`,
 			if len(list) > 0 && strings.ContainsRune(list[0], filepath.Separator) || len(list) > 0 && a.repo == "" && isFolder(list[0]) {
 				return a.listFolder(list[0])
 			}
-			return a.withStore(cmd.Context(), func(s *backup.Store) error { return a.list(cmd.Context(), s, list) })
+			err := a.withStore(cmd.Context(), func(s *backup.Store) error { return a.list(cmd.Context(), s, list) })
+			if fail.KindOf(err) == fail.NoRepository && len(list) > 0 && isFolder(list[0]) {
+				return a.listFolder(list[0])
+			}
+			return err
 		},
 	}
 }
@@ -37,10 +42,15 @@ func (a *app) list(ctx context.Context, s *backup.Store, names []string) error {
 		return err
 	}
 	var shown []backup.Backup
+	known := map[string]bool{}
 	for _, b := range all {
+		known[b.Name] = true
 		if len(names) == 0 || b.Name == names[0] {
 			shown = append(shown, b)
 		}
+	}
+	if len(shown) == 0 && len(names) > 0 && isFolder(names[0]) {
+		return a.listFolder(names[0])
 	}
 	if a.json {
 		for _, b := range shown {
@@ -50,8 +60,12 @@ func (a *app) list(ctx context.Context, s *backup.Store, names []string) error {
 		}
 		return nil
 	}
-	if len(shown) == 0 {
+	switch {
+	case len(all) == 0:
 		a.say("No backups here yet.")
+		return nil
+	case len(shown) == 0:
+		a.say("No backups of %s here, but of %s.", names[0], strings.Join(sorted(known), ", "))
 		return nil
 	}
 	return a.table(func(w io.Writer) {

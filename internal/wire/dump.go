@@ -52,7 +52,7 @@ type DumpOptions struct {
 
 // Dumped is what was written.
 type Dumped struct {
-	Tables  int // or models
+	Tables  int // or models with rows
 	Rows    int64
 	Content json.RawMessage // what a sidecar says of the file
 	Notes   []string
@@ -101,7 +101,13 @@ func Dump(ctx context.Context, v rows.View, w io.Writer, opt DumpOptions) (*Dump
 		return nil, err
 	}
 	content, err := json.Marshal(s)
-	return &Dumped{Tables: len(s.Models), Rows: s.Total, Content: content, Notes: s.Notes}, fail.Wrap(fail.Internal, err, "", "describe the dump")
+	filled := 0
+	for _, m := range s.Models {
+		if m.Rows > 0 {
+			filled++
+		}
+	}
+	return &Dumped{Tables: filled, Rows: s.Total, Content: content, Notes: s.Notes}, fail.Wrap(fail.Internal, err, "", "describe the dump")
 }
 
 // Models says which table of a database is which model, and how that was decided.
