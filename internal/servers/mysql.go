@@ -119,15 +119,7 @@ func (m *MySQLServer) Query(db, sql string) (string, error) {
 	if db != "" {
 		args = append(args, "--database="+db)
 	}
-	cmd := m.Command("mysql", args...)
-	cmd.Stdin = strings.NewReader(sql)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("mysql on %s: %w\n%s", db, err, stderr.String())
-	}
-	return strings.TrimSuffix(string(out), "\n"), nil
+	return feed(m.Command("mysql", args...), sql, "mysql on "+db)
 }
 
 // SQL is [MySQLServer.Query] for tests. It takes a database's name or its URL.

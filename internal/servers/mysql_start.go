@@ -1,12 +1,10 @@
 package servers
 
 import (
-	"bufio"
 	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -39,9 +37,7 @@ type MySQLServer struct {
 	as       *syscall.Credential
 	port     int
 	password string
-	server   int       // process id
-	hold     io.Closer // the pipe that keeps the server running
-	watch    *exec.Cmd
+	watched
 }
 
 const mysqlRoot = "root"
@@ -155,7 +151,7 @@ func (m *MySQLServer) configure(opt MySQLOptions) error {
 	for _, path := range opt.Files {
 		data, err := os.ReadFile(path)
 		if err == nil {
-			err = m.write(filepath.Base(path), string(data))
+			err = writeFor(m.as, filepath.Join(m.folder, filepath.Base(path)), string(data))
 		}
 		if err != nil {
 			return err
@@ -173,56 +169,14 @@ func (m *MySQLServer) configure(opt MySQLOptions) error {
 		first = append(first, "DELETE FROM mysql.global_priv WHERE user IN ('', 'root') AND host NOT IN ('localhost', '%');", "FLUSH PRIVILEGES;")
 	}
 	for name, text := range map[string][]string{"my.cnf": lines, "client.cnf": client, "init.sql": first} {
-		if err := m.write(name, strings.Join(text, "\n")+"\n"); err != nil {
+		if err := writeFor(m.as, filepath.Join(m.folder, name), strings.Join(text, "\n")+"\n"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// write writes a file that only the server's user may read.
-func (m *MySQLServer) write(name, text string) error {
-	path := filepath.Join(m.folder, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if m.as != nil {
-		return os.Chown(path, int(m.as.Uid), int(m.as.Gid))
-	}
-	return nil
-}
-
 // run starts the server under its watch and returns once it takes connections.
 func (m *MySQLServer) run() error {
-	cmd := m.command("/bin/sh", "-c", watchMySQL, "watch-mysql.sh", m.inside, m.programs.server, m.programs.admin)
-	hold, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	r := bufio.NewReader(out)
-	first, err := r.ReadString('\n')
-	if pid, perr := strconv.Atoi(strings.TrimSpace(first)); err == nil && perr == nil {
-		m.server, m.hold, m.watch = pid, hold, cmd
-		return nil
-	}
-	rest, _ := io.ReadAll(r)
-	return errors.Join(fmt.Errorf("%s%s", first, rest), hold.Close(), cmd.Wait())
-}
-
-// Close stops the server and removes its data. A second Close does nothing.
-func (m *MySQLServer) Close() error {
-	if m.hold == nil {
-		return nil
-	}
-	err := m.hold.Close()
-	m.hold = nil
-	return errors.Join(err, m.watch.Wait())
+	return m.begin(m.command("/bin/sh", "-c", watchMySQL, "watch-mysql.sh", m.inside, m.programs.server, m.programs.admin))
 }

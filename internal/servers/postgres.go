@@ -116,15 +116,7 @@ func (pg *PG) Command(name string, args ...string) *exec.Cmd {
 // Query runs SQL in a database as superuser and returns what psql prints: rows as lines,
 // columns separated by «|», nothing else.
 func (pg *PG) Query(db, sql string) (string, error) {
-	cmd := pg.Command("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", db, "-f", "-")
-	cmd.Stdin = strings.NewReader(sql)
-	var stderr strings.Builder
-	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	if err != nil {
-		return "", fmt.Errorf("psql on %s: %w\n%s", db, err, stderr.String())
-	}
-	return strings.TrimSuffix(string(out), "\n"), nil
+	return feed(pg.Command("psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-d", db, "-f", "-"), sql, "psql on "+db)
 }
 
 // SQL is [PG.Query] for tests. It takes a database's name or its URL.

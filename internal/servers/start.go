@@ -1,12 +1,10 @@
 package servers
 
 import (
-	"bufio"
 	"crypto/rand"
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -39,8 +37,7 @@ type PG struct {
 	as       *syscall.Credential
 	port     int
 	password string
-	hold     io.Closer // the pipe that keeps the server running
-	watch    *exec.Cmd
+	watched
 }
 
 const superuser = "postgres"
@@ -117,7 +114,7 @@ func (pg *PG) initdb() error {
 	pg.password = `p@s:s/w%41 '\"$#` + rand.Text()
 	cmd := pg.command(filepath.Join(pg.in.bin, "initdb"), "-D", filepath.Join(pg.inside, "data"),
 		"-U", superuser, "-A", "scram-sha-256", "--pwfile="+filepath.Join(pg.inside, "password"), "-E", "UTF8", "--locale=C.UTF-8", "--no-sync")
-	if err := pg.write("password", pg.password+"\n"); err != nil {
+	if err := writeFor(pg.as, filepath.Join(pg.folder, "password"), pg.password+"\n"); err != nil {
 		return err
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -175,52 +172,10 @@ func (pg *PG) configure(opt Options) error {
 			return err
 		}
 	}
-	return pg.write("data/holdfast.conf", strings.Join(lines, "\n")+"\n")
-}
-
-// write writes a file that only the server's user may read.
-func (pg *PG) write(name, text string) error {
-	path := filepath.Join(pg.folder, name)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		return err
-	}
-	if pg.as != nil {
-		return os.Chown(path, int(pg.as.Uid), int(pg.as.Gid))
-	}
-	return nil
+	return writeFor(pg.as, filepath.Join(pg.folder, "data/holdfast.conf"), strings.Join(lines, "\n")+"\n")
 }
 
 // run starts the server under its watch and returns once it takes connections.
 func (pg *PG) run() error {
-	cmd := pg.command("/bin/sh", "-c", watchScript, "watch.sh", pg.in.bin, pg.inside)
-	hold, err := cmd.StdinPipe()
-	if err != nil {
-		return err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	cmd.Stderr = cmd.Stdout
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	r := bufio.NewReader(out)
-	first, err := r.ReadString('\n')
-	if err == nil && strings.Trim(first, "0123456789\n") == "" { // the postmaster's pid
-		pg.hold, pg.watch = hold, cmd
-		return nil
-	}
-	rest, _ := io.ReadAll(r)
-	return errors.Join(fmt.Errorf("%s%s", first, rest), hold.Close(), cmd.Wait())
-}
-
-// Close stops the server and removes its data. A second Close does nothing.
-func (pg *PG) Close() error {
-	if pg.hold == nil {
-		return nil
-	}
-	err := pg.hold.Close()
-	pg.hold = nil
-	return errors.Join(err, pg.watch.Wait())
+	return pg.begin(pg.command("/bin/sh", "-c", watchScript, "watch.sh", pg.in.bin, pg.inside))
 }
