@@ -36,6 +36,7 @@ type Attempt struct {
 	Hint     string    `json:"hint,omitempty"`
 	Failures int       `json:"failures,omitempty"` // in a row, this one included
 	Since    time.Time `json:"since,omitzero"`     // the first of these began
+	Passing  int       `json:"passing,omitempty"`  // those in a row that may pass by themselves: a server or lock was not to be had
 	Host     string    `json:"host,omitempty"`     // where it ran
 	Version  string    `json:"holdfast,omitempty"`
 }
@@ -47,6 +48,17 @@ func (a Attempt) Outcome(err error) Attempt {
 		a.Error, a.Kind, a.Hint = err.Error(), fail.KindOf(err).String(), fail.HintOf(err)
 	}
 	return a
+}
+
+// mayPass reports whether it failed for want of something that may be there again soon.
+func (a Attempt) mayPass() bool {
+	return a.Kind == fail.Unavailable.String() || a.Kind == fail.Locked.String()
+}
+
+// Before reports whether a backup was begun after the attempt had ended: by hand, or by another run. One that the attempt itself made was
+// not, though what came behind it, an export or a hook, failed.
+func (a Attempt) Before(b Backup) bool {
+	return b.ID != a.Backup && b.Started.After(a.Started.Add(time.Duration(a.Seconds*float64(time.Second))))
 }
 
 // Note records an attempt in the place of the one before it.
@@ -61,6 +73,9 @@ func (s *Store) Note(ctx context.Context, a Attempt) error {
 		var last Attempt
 		if n := len(records); n > 0 && records[n-1].Decode(&last) == nil && !last.OK {
 			a.Failures, a.Since = last.Failures+1, last.Since
+		}
+		if a.mayPass() {
+			a.Passing = last.Passing + 1
 		}
 	}
 	return fail.Op(s.repo.SetRecord(ctx, attemptKind, labels, a), "record the %s of %s", a.Work, a.Database)

@@ -260,7 +260,7 @@ func (a assessor) failures() {
 		if at.OK {
 			continue
 		}
-		if at.Work == WorkBackup && a.Newest != nil && a.Newest.Started.After(at.Started) {
+		if at.Work == WorkBackup && a.Newest != nil && at.Before(*a.Newest) {
 			continue // somebody made one by hand since
 		}
 		level := Critical

@@ -123,7 +123,7 @@ func failedRuns(attempts []Attempt, list []Backup) map[string]string {
 			}
 		}
 		for _, b := range list { // one made since ends it
-			if b.Name == a.Database && b.Started.After(a.Started) {
+			if b.Name == a.Database && a.Before(b) {
 				delete(failed, b.group())
 			}
 		}

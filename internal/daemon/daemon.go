@@ -38,6 +38,7 @@ type Daemon struct {
 	metrics *metrics.Metrics
 	opening sync.Mutex // held while the repository is opened, which may hang; nobody else is to wait for it
 	telling sync.Mutex // one look at a time
+	last    bool       // of Tell: nobody looks again soon. Set before any look
 
 	mu      sync.Mutex
 	cfg     *config.Config            // guarded by mu; never changed, only replaced

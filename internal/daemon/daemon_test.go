@@ -379,7 +379,11 @@ func TestDue(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	failed := func(kind fail.Kind, failures int, begun time.Time) backup.Facts {
 		f := made(ago(9 * time.Hour))
-		f.Attempts = []backup.Attempt{{Database: "app", Work: backup.WorkBackup, Started: begun, Kind: kind.String(), Failures: failures}, {Database: "app", Work: backup.WorkVerify, Started: ago(time.Hour), OK: true},
+		passing := 0
+		if kind == fail.Unavailable || kind == fail.Locked {
+			passing = failures
+		}
+		f.Attempts = []backup.Attempt{{Database: "app", Work: backup.WorkBackup, Started: begun, Kind: kind.String(), Failures: failures, Passing: passing}, {Database: "app", Work: backup.WorkVerify, Started: ago(time.Hour), OK: true},
 			{Work: backup.WorkPrune, Started: ago(time.Hour), OK: true}}
 		return f
 	}

@@ -69,7 +69,7 @@ func (d *Daemon) run(ctx context.Context, name, work string, needed func(backup.
 		return errors.Join(err, nerr)
 	})
 	if k := fail.KindOf(err); noted || k != fail.Interrupted && (k != fail.Locked || a.Work != "") {
-		d.keepUnnoted(backup.Attempt{Database: name, Work: work, Started: begun, Version: d.opt.Version}.Outcome(err), noted)
+		d.keepUnnoted(backup.Attempt{Database: name, Work: work, Started: begun, Seconds: time.Since(begun).Seconds(), Backup: a.Backup, Version: d.opt.Version}.Outcome(err), noted)
 	}
 	if err != nil && a.Work == "" && work == backup.WorkBackup && fail.KindOf(err) != fail.Locked && fail.KindOf(err) != fail.Interrupted {
 		j := &job{daemon: d, cfg: c, db: db, attempt: &backup.Attempt{Started: time.Now()}}

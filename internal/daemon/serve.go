@@ -204,8 +204,11 @@ func retryAt(f backup.Facts, db *config.Database) (time.Time, bool) {
 		if a.Database != db.Name || a.Work != backup.WorkBackup {
 			continue
 		}
-		tried := (a.Failures - 1) % (db.Retries + 1) // again already; each planned run that fails has retries of its own
-		if a.OK || a.Kind != fail.Unavailable.String() && a.Kind != fail.Locked.String() || tried == db.Retries {
+		if a.OK || a.Passing == 0 {
+			return time.Time{}, false
+		}
+		tried := (a.Passing - 1) % (db.Retries + 1) // again already; each planned run that fails has retries of its own
+		if tried == db.Retries {
 			return time.Time{}, false
 		}
 		pause := min(retryFirst<<min(tried, 10), retryMost)

@@ -234,8 +234,20 @@ func (d *Daemon) send(ctx context.Context, c *config.Config, wrong []notify.Cond
 	}
 	err := d.with(ctx, func(s *backup.Store) error {
 		release, err := s.Claim(ctx, alarmsName)
+		for wait := time.Second; d.last && fail.KindOf(err) == fail.Locked && wait < claimWait; wait *= 2 {
+			select { // somebody else is telling, and may have looked before this run ended
+			case <-time.After(wait):
+				release, err = s.Claim(ctx, alarmsName)
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
 		if fail.KindOf(err) == fail.Locked {
-			return nil // somebody else is telling; the next look shows what
+			if d.last {
+				d.unsentOf(orders)
+				return err
+			}
+			return nil // the next look shows what
 		}
 		if err == nil { // on a full disk, say, there is no claim: better told twice than never
 			defer release()
@@ -261,6 +273,18 @@ func (d *Daemon) send(ctx context.Context, c *config.Config, wrong []notify.Cond
 	})
 	if err != nil && fail.KindOf(err) != fail.Interrupted {
 		d.opt.Log.Warn("remember the alarms: " + err.Error()) // they would be sent again after a restart
+	}
+}
+
+// claimWait is up to when a claim is tried again: two messages to a place that hangs.
+const claimWait = time.Minute
+
+// unsentOf counts what is still to be told when nobody will look again.
+func (d *Daemon) unsentOf(orders []notify.Order) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, o := range orders {
+		d.unsent += len(o.Places)
 	}
 }
 
@@ -390,6 +414,7 @@ func sortedNames[V any](m map[string]V) []string {
 
 // Tell looks once and sends what is to be sent: for runs without a daemon.
 func (d *Daemon) Tell(ctx context.Context) (unsent int, err error) {
+	d.last = true
 	_, err = d.tell(ctx)
 	d.mu.Lock()
 	defer d.mu.Unlock()

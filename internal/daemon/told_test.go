@@ -25,7 +25,7 @@ func TestRetriesOfEachRun(t *testing.T) {
 		if failures == 0 {
 			continue
 		}
-		f := backup.Facts{Attempts: []backup.Attempt{{Database: "app", Work: backup.WorkBackup, Started: begin, Kind: fail.Unavailable.String(), Failures: failures}}}
+		f := backup.Facts{Attempts: []backup.Attempt{{Database: "app", Work: backup.WorkBackup, Started: begin, Kind: fail.Unavailable.String(), Failures: 5 + failures, Passing: failures}}}
 		if due, _ := daemon.Due(c, f, begin.Add(time.Hour)); (len(due) > 0) != again {
 			t.Errorf("after failure %d: due %v, want %v", failures, due, again)
 		}
@@ -282,4 +282,36 @@ func TestRecoveredOnceWithoutRecord(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// A run whose hook fails after its backup stands has failed: it is told, and check and prune know it.
+func TestFailedBehindTheBackup(t *testing.T) {
+	w := newWorld(t)
+	d := w.daemon(t, w.config(t, "    verify: {schedule: never}\n    hooks: {after: [{run: \"exit 7\", if_fails: abort}]}\n"))
+	if _, err := d.Run(t.Context(), "app", backup.WorkBackup); err == nil {
+		t.Fatal("a run whose hook fails went well")
+	}
+	if _, err := d.Tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.hook.take(); len(got) != 1 || !strings.Contains(got[0], "the last backup failed") {
+		t.Errorf("told %q", got)
+	}
+	found, err := d.Check(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := found.Databases[0]; h.Level != backup.Critical || h.Newest == nil {
+		t.Errorf("check says %+v", h)
+	}
+	again := w.daemon(t, w.config(t, "    verify: {schedule: never}\n"))
+	if _, err := again.Run(t.Context(), "app", backup.WorkBackup); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := again.Tell(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.hook.take(); len(got) != 1 || !strings.Contains(got[0], "recovered") {
+		t.Errorf("told %q", got)
+	}
 }

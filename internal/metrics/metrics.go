@@ -143,7 +143,7 @@ func (m *Metrics) Set(s State) {
 			set("last_tables", float64(b.Tables))
 		}
 		for _, a := range h.Attempts {
-			if a.Work == backup.WorkBackup && !a.Started.Before(attempt) {
+			if a.Work == backup.WorkBackup && (h.Newest == nil || !a.Before(*h.Newest)) {
 				attempt, well = a.Started, a.OK
 			}
 		}
