@@ -33,7 +33,7 @@ test: test-deps ## all tests, with real PostgreSQL 15, 17 and 18, MariaDB and My
 
 check: test-deps ## the gate for every change: format, vet, staticcheck, govulncheck, tests under the race detector
 	scripts/check.sh
-	HOLDFAST_REQUIRE='$(REQUIRE)' go test -race -timeout $(TIMEOUT) ./...
+	HOLDFAST_REQUIRE='$(REQUIRE)' go test -race -timeout 60m ./...
 
 bench: build ## compare with pg_dump, pg_restore, gpg and restic; writes bench/RESULTS.md
 	scripts/test-deps.sh --bench

@@ -32,7 +32,8 @@ func (a *app) logger() *slog.Logger {
 	if a.quiet {
 		opt.Level = slog.LevelWarn
 	}
-	if os.Getenv("JOURNAL_STREAM") != "" {
+	toJournal := isJournal(a.stderr)
+	if toJournal {
 		opt.ReplaceAttr = func(groups []string, at slog.Attr) slog.Attr {
 			if len(groups) == 0 && at.Key == slog.TimeKey {
 				return slog.Attr{}
@@ -43,10 +44,24 @@ func (a *app) logger() *slog.Logger {
 	if a.json {
 		return slog.New(slog.NewJSONHandler(a.stderr, opt))
 	}
-	if os.Getenv("JOURNAL_STREAM") != "" {
+	if toJournal {
 		return slog.New(slog.NewTextHandler(journal{a.stderr}, opt))
 	}
 	return slog.New(slog.NewTextHandler(a.stderr, opt))
+}
+
+// isJournal reports whether what is written goes to systemd's journal: shells below a service inherit the variable, and write elsewhere.
+func isJournal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	at, ok := info.Sys().(*syscall.Stat_t)
+	return ok && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", at.Dev, at.Ino)
 }
 
 // journal puts before each line of a log what systemd's journal knows its priority by: journalctl -p err finds errors then.

@@ -430,3 +430,41 @@ func TestServeTrouble(t *testing.T) {
 		}
 	})
 }
+
+// In systemd's journal lines have priorities and no times, elsewhere times.
+func TestLogger(t *testing.T) {
+	f, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := info.Sys().(*syscall.Stat_t)
+	for i, stream := range []string{fmt.Sprintf("%d:%d", at.Dev, at.Ino), "1:2"} {
+		t.Setenv("JOURNAL_STREAM", stream)
+		if err := f.Truncate(0); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.Seek(0, 0); err != nil {
+			t.Fatal(err)
+		}
+		log := (&app{stderr: f}).logger()
+		log.Error("broken", "why", "two\nlines")
+		log.Warn("odd")
+		log.Info("fine")
+		text, err := os.ReadFile(f.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		const want = "<3>level=ERROR msg=broken why=\"two\\nlines\"\n<4>level=WARN msg=odd\n<6>level=INFO msg=fine\n"
+		if i == 0 && string(text) != want {
+			t.Errorf("in the journal: %q", text)
+		}
+		if i == 1 && !strings.HasPrefix(string(text), "time=") {
+			t.Errorf("elsewhere: %q", text)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -255,6 +256,9 @@ func (a assessor) started(d time.Duration) bool { return a.now.Sub(a.oldest) > d
 // events maps work to the event of its failure.
 var workEvents = map[string]string{WorkBackup: "failed", WorkVerify: "verify", WorkDrill: "drill", WorkPrune: "retention", WorkExport: "failed"}
 
+// EventOf is the event of a Finding that says that some work failed.
+func EventOf(work string) string { return cmp.Or(workEvents[work], "failed") }
+
 func (a assessor) failures() {
 	for _, at := range a.Attempts {
 		if at.OK {
@@ -271,11 +275,7 @@ func (a assessor) failures() {
 		if at.Failures > 1 {
 			again = fmt.Sprintf(", the %d. time since %s", at.Failures, at.Since.Local().Format(time.DateTime))
 		}
-		event := workEvents[at.Work]
-		if event == "" {
-			event = "failed"
-		}
-		a.add(level, event, at.Hint, "the last %s failed at %s%s: %s", at.Work, at.Started.Local().Format(time.DateTime), again, at.Error)
+		a.add(level, EventOf(at.Work), at.Hint, "the last %s failed at %s%s: %s", at.Work, at.Started.Local().Format(time.DateTime), again, at.Error)
 	}
 }
 

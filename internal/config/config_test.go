@@ -165,6 +165,7 @@ databases:
       - {format: json, folder: x, passphrase: "${PW}"}
       - {format: json, folder: x, encrypt: rot13}
       - {format: sql, folder: x, exclude: [sessions]}
+      - {format: sql, folder: x, encrypt: "age:age1x", drill: true}
 `)
 	var got []string
 	for _, p := range problems {
@@ -184,6 +185,7 @@ databases:
 		"18:9: databases.g.exports[2]: passphrase is for encrypt: age or gpg",
 		"19:9: databases.g.exports[3]: encrypt is one of age:RECIPIENT, age, gpg",
 		"20:9: databases.g.exports[4]: exclude, allow_unmapped, django_project and model_map are for json and jsonl",
+		"21:9: databases.g.exports[5]: drill needs a file that can be read here: encrypt: age or gpg, with a passphrase",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -98,7 +98,12 @@ func Parse(data []byte, getenv func(string) (string, bool), readFile func(string
 	slices.SortStableFunc(d.problems, func(a, b Problem) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
-	return c, slices.Compact(d.problems) // what is wrong in the defaults is wrong once, not for each database
+	said := map[string]bool{} // what is wrong in the defaults is wrong once, not for each database
+	return c, slices.DeleteFunc(d.problems, func(p Problem) bool {
+		again := said[p.String()]
+		said[p.String()] = true
+		return again
+	})
 }
 
 // tooDeep returns the line on which brackets or dashes are nested deeper than any configuration's, or 0: the parser takes
@@ -282,6 +287,9 @@ func (e Export) problems() (list []string) {
 	}
 	to, toAge := strings.CutPrefix(e.Encrypt, "age:")
 	secret := e.Encrypt == "age" || e.Encrypt == "gpg"
+	if e.Drill && toAge {
+		list = append(list, "drill needs a file that can be read here: encrypt: age or gpg, with a passphrase")
+	}
 	switch {
 	case e.Encrypt != "" && !secret && (!toAge || to == ""):
 		list = append(list, "encrypt is one of age:RECIPIENT, age, gpg")

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/holdfast-db/holdfast/internal/backup"
 	"github.com/holdfast-db/holdfast/internal/config"
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -37,6 +39,7 @@ type Daemon struct {
 	opt     Options
 	metrics *metrics.Metrics
 	opening sync.Mutex // held while the repository is opened, which may hang; nobody else is to wait for it
+	self    string     // names this process among those of all machines
 	telling sync.Mutex // one look at a time
 	last    bool       // of Tell: nobody looks again soon. Set before any look
 
@@ -66,7 +69,7 @@ type opened struct {
 
 // New returns a Daemon. Close it.
 func New(c *config.Config, opt Options) *Daemon {
-	return &Daemon{opt: opt, cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}, held: map[string]hold{}, unnoted: map[string]backup.Attempt{}, ended: map[string]time.Time{}}
+	return &Daemon{opt: opt, self: uuid.NewString(), cfg: c, metrics: metrics.New(opt.Version), running: map[string]bool{}, held: map[string]hold{}, unnoted: map[string]backup.Attempt{}, ended: map[string]time.Time{}}
 }
 
 // Config returns the configuration that is served.

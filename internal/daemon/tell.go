@@ -78,10 +78,24 @@ func (d *Daemon) see(ctx context.Context, c *config.Config, s *backup.Store) (v 
 			v.wrong = append(v.wrong, conditions(h)...)
 		}
 	}
+	d.sign(v.wrong)
 	for _, f := range done.Repository {
 		v.wrong = append(v.wrong, whole(f))
 	}
 	return v, nil
+}
+
+// sign puts this process's name to what no other one knows, since it could not be recorded.
+func (d *Daemon) sign(wrong []notify.Condition) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for i, c := range wrong {
+		for _, a := range d.unnoted {
+			if strings.HasPrefix(c.Key, a.Database+"/") && string(eventOf[backup.EventOf(a.Work)]) == c.Event {
+				wrong[i].By = d.self
+			}
+		}
+	}
 }
 
 // firstTime is how long Serve has for the first backups before it says that there are none.
@@ -203,14 +217,19 @@ func (d *Daemon) recall(ctx context.Context, s *backup.Store) error {
 // alarmsName is the memory in the repository that holds the open alarms, and the name of the claim on sending them.
 const alarmsName = "alarms"
 
+// orphaned is how long an alarm is left to the process that raised it, which tries again well before: it may be no more.
+const orphaned = 2 * time.Hour
+
 // step says what is open and what is to be sent when something is wrong. While a database is worked on nothing is over: its
-// backup may stand already, and an export or a hook fail after that, as each time.
+// backup may stand already, and an export or a hook fail after that, as each time. Nor is what only another process can see.
 func (d *Daemon) step(c *config.Config, wrong []notify.Condition, reachable bool) ([]notify.Alarm, []notify.Order) {
 	d.mu.Lock()
 	mine, others := split(c, d.alarms, reachable)
 	mine = slices.DeleteFunc(mine, func(a notify.Alarm) bool {
 		name, _, _ := strings.Cut(a.Key, "/")
-		wait := name != "" && d.running[name] && !a.Over && !slices.ContainsFunc(wrong, func(w notify.Condition) bool { return w.Key == a.Key })
+		unseen := !a.Over && !slices.ContainsFunc(wrong, func(w notify.Condition) bool { return w.Key == a.Key })
+		hidden := a.By != "" && a.By != d.self && time.Since(a.Since) < orphaned
+		wait := unseen && (hidden || name != "" && d.running[name])
 		if wait {
 			others = append(others, a)
 		}

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/holdfast-db/holdfast/internal/backup"
 	"github.com/holdfast-db/holdfast/internal/config"
 	"github.com/holdfast-db/holdfast/internal/notify"
 )
@@ -36,6 +37,36 @@ func TestNothingIsOverWhileAtWork(t *testing.T) {
 	if open, orders := d.step(c, wrong, true); len(open) != 3 || len(orders) != 1 || orders[0].Key != "app/late" {
 		t.Errorf("what is wrong is told all the same: open %+v, orders %+v", open, orders)
 	}
+}
+
+// What one process could not record, no other one can see: it is not over for that.
+func TestOnlyTheOneWhoSeesItEndsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, problems := config.Parse([]byte("notify: {ops: \"ntfy://x/y\"}\ndatabases: {app: sqlite:x}\n"), nil, nil)
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		mine, other := New(c, Options{Log: slog.New(slog.DiscardHandler)}), New(c, Options{Log: slog.New(slog.DiscardHandler)})
+		mine.keepUnnoted(backup.Attempt{Database: "app", Work: backup.WorkBackup, Started: time.Now(), Error: "the disk is full"}, false)
+		wrong := []notify.Condition{{Key: "app/failed", Event: "failed"}}
+		mine.sign(wrong)
+		open, orders := mine.step(c, wrong, true)
+		open = notify.Done(time.Now(), open, orders[0], nil)
+		if len(orders) != 1 || open[0].By != mine.self {
+			t.Fatalf("open %+v, orders %+v", open, orders)
+		}
+		mine.alarms, other.alarms = open, open
+		if _, orders := other.step(c, nil, true); len(orders) != 0 {
+			t.Errorf("somebody else told %+v", orders)
+		}
+		if _, orders := mine.step(c, nil, true); len(orders) != 1 || orders[0].Event != "recovered" {
+			t.Errorf("who saw it told %+v", orders)
+		}
+		time.Sleep(3 * time.Hour) // it is no more
+		if _, orders := other.step(c, nil, true); len(orders) != 1 || orders[0].Event != "recovered" {
+			t.Errorf("somebody else told %+v at last", orders)
+		}
+	})
 }
 
 // What is told of a run's end has a moment more than the run itself.

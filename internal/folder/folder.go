@@ -156,7 +156,7 @@ func (f *File) publish(meta Meta) (string, error) {
 				}
 				os.Remove(final)
 			}
-			os.Remove(final + metaSuffix)
+			os.Remove(final + MetaSuffix)
 		}
 		if !errors.Is(err, fs.ErrExist) {
 			return "", err
@@ -184,7 +184,7 @@ func writeMeta(dir string, meta Meta) error {
 	if err != nil {
 		return err
 	}
-	return claim(part.f.Name(), filepath.Join(dir, meta.File)+metaSuffix)
+	return claim(part.f.Name(), filepath.Join(dir, meta.File)+MetaSuffix)
 }
 
 // claim gives a file a second name that no file has, or fs.ErrExist. Where files can't have two names, an empty one takes

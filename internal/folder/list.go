@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	metaSuffix = ".meta"
+	MetaSuffix = ".meta"
 	metaName   = "holdfast-file/"
 	metaFormat = metaName + "1"
 	maxMeta    = 16 << 20
@@ -42,7 +42,7 @@ type Meta struct {
 // ReadMeta reads the sidecar of a file, whose path is given. It is untrusted, and checked to be whole and of this file.
 func ReadMeta(path string) (Meta, error) {
 	var m Meta
-	f, err := os.Open(path + metaSuffix)
+	f, err := os.Open(path + MetaSuffix)
 	if err != nil {
 		return m, Classify(err, "read the sidecar of %s", path)
 	}
@@ -129,7 +129,7 @@ func List(dir string) ([]Entry, error) {
 	var all []Entry
 	for _, item := range items {
 		name := item.Name()
-		file, isMeta := strings.CutSuffix(name, metaSuffix)
+		file, isMeta := strings.CutSuffix(name, MetaSuffix)
 		_, isFile := parseName(file)
 		if !item.Type().IsRegular() || !isFile && !isPartial(name) {
 			continue
@@ -140,7 +140,7 @@ func List(dir string) ([]Entry, error) {
 			}
 			if meta, err := ReadMeta(filepath.Join(dir, file)); err == nil {
 				e := meta.entry(dir)
-				e.Name, e.Path, e.Size = name, e.Path+metaSuffix, 0
+				e.Name, e.Path, e.Size = name, e.Path+MetaSuffix, 0
 				e.State, e.Problem = Orphan, "its file is gone"
 				all = append(all, e)
 			}

@@ -32,7 +32,7 @@ type fileParts struct {
 // parseName reads a name of the form backup_[NAME_]YYYYMMDD_HHMMSS[_N].EXT. Its time is taken for UTC.
 func parseName(name string) (fileParts, bool) {
 	m := namePattern.FindStringSubmatch(name)
-	if m == nil || strings.HasSuffix(name, metaSuffix) {
+	if m == nil || strings.HasSuffix(name, MetaSuffix) {
 		return fileParts{}, false
 	}
 	at, err := time.Parse(stampLayout, m[2])

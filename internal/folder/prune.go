@@ -150,7 +150,7 @@ func remove(ctx context.Context, dir string, verdicts []Verdict) error {
 
 // removeOne removes a file that is still what was decided on.
 func removeOne(dir string, e Entry) error {
-	file := strings.TrimSuffix(e.Name, metaSuffix)
+	file := strings.TrimSuffix(e.Name, MetaSuffix)
 	path := filepath.Join(dir, file)
 	meta, err := ReadMeta(path)
 	if fail.KindOf(err) == fail.NotFound && err != nil {
@@ -172,5 +172,5 @@ func removeOne(dir string, e Entry) error {
 			return err
 		}
 	}
-	return os.Remove(path + metaSuffix)
+	return os.Remove(path + MetaSuffix)
 }

@@ -13,6 +13,7 @@ type Condition struct {
 	Event string
 	Title string
 	Body  string
+	By    string // the only process that can see it; empty: all can
 }
 
 // An Alarm is a condition that somebody was, or is to be, told of.
@@ -23,6 +24,7 @@ type Alarm struct {
 	Since time.Time            `json:"since"`          // when it was first seen
 	Told  map[string]time.Time `json:"told,omitempty"` // when each place heard last that it is wrong
 	Over  bool                 `json:"over,omitempty"` // it is right again, and who was told is yet to hear it
+	By    string               `json:"by,omitempty"`   // as of the Condition
 }
 
 // An Order is a message to be sent. When it was, the caller says so with Done.
@@ -55,7 +57,7 @@ func Step(now time.Time, open []Alarm, wrong []Condition, places func(key, event
 		if !known || a.Over {
 			a.Key, a.Since, a.Over = c.Key, now, false
 		}
-		a.Event, a.Title = c.Event, c.Title
+		a.Event, a.Title, a.By = c.Event, c.Title, c.By
 		var first, again []string
 		for _, p := range places(c.Key, c.Event) {
 			switch told, ok := a.Told[p]; {

@@ -232,8 +232,22 @@ func TestDrillFile_finds(t *testing.T) {
 	lite := newPlace(t, SQLite)
 	lite.sql(t, table[SQLite]+"CREATE TRIGGER less AFTER INSERT ON t WHEN new.id = 2 BEGIN DELETE FROM t WHERE id = 2; END; CREATE TRIGGER up AFTER INSERT ON t BEGIN UPDATE t SET name = upper(name); END;")
 	d, err := drillText(t, FileDrillOptions{Schema: schemaOf(t, lite.url)}, two)
-	if want := "table t has 1 rows, and should have 2"; err != nil || len(d.Findings) != 2 || d.Findings[0] != want || !strings.HasPrefix(d.Findings[1], "1 rows of table.t are not as") {
+	if want := "table t has 1 rows, and should have 2"; err != nil || len(d.Findings) != 3 || d.Findings[0] != want || !strings.HasPrefix(d.Findings[1], "1 rows of table.t are not as") ||
+		!strings.HasPrefix(d.Findings[2], "1 rows of table.t are not there") {
 		t.Errorf("got %q, %v", d.Findings, err)
+	}
+}
+
+// What has no key is counted, and said not to be compared: in a table without one, and objects without theirs.
+func TestDrillFile_keyless(t *testing.T) {
+	t.Setenv("TMPDIR", shortTemp(t))
+	lite := newPlace(t, SQLite)
+	lite.sql(t, "CREATE TABLE log (a int, b text); CREATE TABLE tag (id integer PRIMARY KEY, slug text UNIQUE); CREATE TABLE t (id integer PRIMARY KEY, name text);")
+	const text = `[{"model": "table.log", "fields": {"a": 1, "b": "x"}}, {"model": "table.log", "fields": {"a": 1, "b": "x"}},
+		{"model": "table.tag", "fields": {"slug": "a"}}, {"model": "table.tag", "fields": {"slug": "b"}}, {"model": "table.t", "pk": 1, "fields": {"name": "n"}}]`
+	d, err := drillText(t, FileDrillOptions{Schema: schemaOf(t, lite.url)}, text)
+	if err != nil || d.Err() != nil || d.Rows != 5 || !slices.ContainsFunc(d.Notes, func(n string) bool { return strings.Contains(n, "counted but not compared: table.log, table.tag") }) {
+		t.Errorf("got %+v, %v", d, err)
 	}
 }
 

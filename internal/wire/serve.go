@@ -72,7 +72,10 @@ func (x exporter) export(ctx context.Context, version string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if err := x.prove(ctx, entry, view, done, models); err != nil { // and no older file goes for it
+	if whole, err := x.prove(ctx, entry, view, done, models); err != nil { // and no older file goes for it
+		if !whole { // nor is it taken for a good one later
+			err = errors.Join(err, os.Remove(entry.Path), os.Remove(entry.Path+folder.MetaSuffix))
+		}
 		return "", fail.Op(err, "prove %s", entry.Path)
 	}
 	if policy := e.Keep.Policy(x.zone); !policy.Empty() {
@@ -109,36 +112,39 @@ func (x exporter) envelope() (envelope.Options, error) {
 }
 
 // prove reads a file back and counts its rows, and drills it if that is asked for. Of a file that is encrypted to
-// somebody else, whose key is not here, it compares the checksum alone.
-func (x exporter) prove(ctx context.Context, entry folder.Entry, view rows.View, done *Dumped, models ModelOptions) error {
+// somebody else, whose key is not here, it compares the checksum alone. A file that is whole may still not be as was expected.
+func (x exporter) prove(ctx context.Context, entry folder.Entry, view rows.View, done *Dumped, models ModelOptions) (whole bool, err error) {
+	if done.Rows == 0 && x.what.Format == string(JSONL) { // no lines: nothing to read
+		return true, nil
+	}
 	if err := folder.Check(ctx, entry); err != nil {
-		return err
+		return false, err
 	}
 	if strings.HasPrefix(x.what.Encrypt, "age:") {
-		return nil
+		return true, nil
 	}
 	keys := envelope.Keys{AgePassphrase: envelope.Given(x.what.Secret), GPGPassphrase: envelope.Given(x.what.Secret)}
 	open := func() (io.ReadCloser, error) { return openWrapped(entry.Path, keys) }
 	check, err := checkOpened(ctx, open)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if check.Err != nil {
-		return check.Err
+		return false, check.Err
 	}
 	if check.Rows != done.Rows {
-		return fail.New(fail.Damaged, "", "%d rows were written, and %d are in the file", done.Rows, check.Rows)
+		return false, fail.New(fail.Damaged, "", "%d rows were written, and %d are in the file", done.Rows, check.Rows)
 	}
 	if !x.what.Drill || done.Rows == 0 && x.what.Format != string(SQL) {
-		return nil
+		return true, nil
 	}
 	d, err := DrillFile(ctx, open, check, FileDrillOptions{
 		ScratchOptions: ScratchOptions{To: x.db.Drill.To.Reveal(), Jobs: x.db.Jobs}, Expect: x.db.Drill.Expect, Schema: view, Sidecar: done.Content, Models: models,
 	})
-	if err != nil {
-		return fail.Op(err, "drill it")
+	if err != nil { // also when there was no place to load it: that it is whole was seen
+		return fail.KindOf(err) == fail.Unsupported || fail.KindOf(err) == fail.NoSpace || fail.KindOf(err) == fail.Unavailable, fail.Op(err, "drill it")
 	}
-	return fail.Op(d.Err(), "drill it")
+	return len(d.Findings) == 0, fail.Op(d.Err(), "drill it")
 }
 
 func checkOpened(ctx context.Context, open func() (io.ReadCloser, error)) (*FileCheck, error) {

@@ -84,6 +84,32 @@ func TestExport(t *testing.T) {
 	})
 }
 
+// A file that does not load as it was written goes; one that is not as was expected stays.
+func TestExport_unproven(t *testing.T) {
+	t.Setenv("TMPDIR", shortTemp(t))
+	s, lite := newStore(t), newPlace(t, SQLite)
+	lite.sql(t, "CREATE TABLE t (id integer PRIMARY KEY, name text); CREATE TABLE seen (id integer PRIMARY KEY); INSERT INTO t VALUES (1, 'a');")
+	for _, tc := range []struct {
+		trigger, expect, wants string
+		stays                  bool
+	}{
+		{"", "SELECT count(*) = 2 FROM t", "should be true", true},
+		{"CREATE TRIGGER up AFTER INSERT ON t BEGIN UPDATE t SET name = upper(name); END", "SELECT 1", "not as they are in the file", false},
+	} {
+		if tc.trigger != "" {
+			lite.sql(t, tc.trigger)
+		}
+		e := config.Export{Format: "json", Folder: t.TempDir(), Drill: true}
+		_, err := exported(t, s, backUp(t, s, lite.url), &config.Database{Drill: config.Drill{Expect: []string{tc.expect}}}, e)
+		if err == nil || !strings.Contains(err.Error(), tc.wants) {
+			t.Errorf("error %v, want one with %q", err, tc.wants)
+		}
+		if left, _ := filepath.Glob(filepath.Join(e.Folder, "*")); len(left) > 0 != tc.stays {
+			t.Errorf("left: %q", left)
+		}
+	}
+}
+
 // As many rows are counted in a file as were written to it, whatever else the database holds.
 func TestExport_counts(t *testing.T) {
 	s := newStore(t)
@@ -107,7 +133,7 @@ func TestExport_counts(t *testing.T) {
 	}
 	empty := newPlace(t, SQLite)
 	empty.sql(t, "CREATE TABLE a (x); DROP TABLE a")
-	for _, format := range []string{"sql", "json"} {
+	for _, format := range []string{"sql", "json", "jsonl"} {
 		if _, err := exported(t, s, backUp(t, s, empty.url), &config.Database{}, config.Export{Format: format, Folder: t.TempDir(), Drill: true}); err != nil {
 			t.Errorf("an empty database as %s: %v", format, err)
 		}
