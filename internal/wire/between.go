@@ -242,7 +242,7 @@ func Copy(ctx context.Context, from, to string, opt CopyOptions) (*Copied, error
 		return nil, err
 	}
 	if opt.Target.Clean {
-		if err := notOntoItself(ctx, &s.Origin, to); err != nil {
+		if err := notOntoItself(ctx, &s.Origin, from, to); err != nil {
 			return nil, err
 		}
 	}

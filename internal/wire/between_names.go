@@ -89,7 +89,8 @@ func rename(s *rows.Schema, from, to string, g *models.Graph) (changed []string)
 	tables := names{to, map[string]bool{}}
 	renamed := map[string]string{}            // new text forms by old ones
 	columns := map[string]map[string]string{} // new names by old ones, by the table's old text form
-	for _, t := range inOrder(s, to) {
+	list, within := inOrder(s, to)
+	for _, t := range list {
 		old, was := t.String(), t.Name
 		if full[old] != "" {
 			t.Name = full[old]
@@ -101,12 +102,14 @@ func rename(s *rows.Schema, from, to string, g *models.Graph) (changed []string)
 			t.Schema = ""
 		}
 		t.Name = tables.claim(t.Name)
-		if renamed[old] = t.String(); t.Name != was {
+		if renamed[old] = t.String(); t.Name != was && !within[t] {
 			changed = append(changed, fmt.Sprintf("the name of table %s: it is %s there", old, t))
 		}
 		var said []string
 		columns[old], said = renameColumns(t, old, to)
-		changed = append(changed, said...)
+		if !within[t] {
+			changed = append(changed, said...)
+		}
 	}
 	for _, t := range s.Tables {
 		if name := renamed[t.Parent]; name != "" {
@@ -133,28 +136,33 @@ func rename(s *rows.Schema, from, to string, g *models.Graph) (changed []string)
 }
 
 // inOrder returns the tables in the order in which they choose their names: those that are no table of their own there come last, and
-// names that fit as they are come first.
-func inOrder(s *rows.Schema, to string) []*rows.Table {
-	rank := make(map[*rows.Table]int, len(s.Tables))
+// names that fit as they are come first. Those within are partitions whose rows go into another table.
+func inOrder(s *rows.Schema, to string) (list []*rows.Table, within map[*rows.Table]bool) {
+	rank, within := make(map[*rows.Table]int, len(s.Tables)), map[*rows.Table]bool{}
 	for _, t := range s.Tables {
 		fits := names{to: to}
+		isPart := rootOf(s, t) != t
+		within[t] = isPart && to != Postgres
 		switch {
-		case t.Kind != rows.Ordinary && t.Kind != rows.Partitioned, t.Parent != "" && rootOf(s, t) != t:
+		case t.Kind != rows.Ordinary && t.Kind != rows.Partitioned, isPart:
 			rank[t] = 2
 		case fits.fit(t.Name) != t.Name || to != Postgres && t.Schema != "" && t.Schema != "public" && t.Schema != "main":
 			rank[t] = 1
 		}
 	}
-	list := slices.Clone(s.Tables)
+	list = slices.Clone(s.Tables)
 	slices.SortStableFunc(list, func(a, b *rows.Table) int { return rank[a] - rank[b] })
-	return list
+	return list, within
 }
 
 // rootOf returns the partitioned table that has t's rows elsewhere: at the top; t itself when it is no partition.
 func rootOf(s *rows.Schema, t *rows.Table) *rows.Table {
 	for range s.Tables {
+		if t.Parent == "" { // before the search, which is long
+			break
+		}
 		up := s.Table(t.Parent)
-		if t.Parent == "" || up == nil || up.Kind != rows.Partitioned {
+		if up == nil || up.Kind != rows.Partitioned {
 			break
 		}
 		t = up

@@ -1,14 +1,12 @@
 package wire
 
 import (
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 
@@ -83,43 +81,6 @@ func TestCopy_SQLiteKeepsStorageClasses(t *testing.T) {
 	}
 }
 
-// A database is never emptied for its own copy, however it is called.
-func TestCopy_OntoItself(t *testing.T) {
-	for _, engine := range engines() {
-		p := newPlace(t, engine)
-		p.sql(t, "CREATE TABLE a (id integer PRIMARY KEY); INSERT INTO a VALUES (1), (2);")
-		for _, create := range []bool{false, engine != SQLite} {
-			for _, to := range []string{p.url, strings.Replace(p.url, "127.0.0.1", "localhost", 1)} {
-				_, err := Copy(t.Context(), p.url, to, CopyOptions{Target: TargetOptions{Clean: true, Create: create}})
-				if kind := fail.KindOf(err); kind != fail.Usage && engine != SQLite || kind != fail.Locked && engine == SQLite {
-					t.Errorf("%s: %v of kind %v", engine, err, kind)
-				}
-			}
-		}
-		if got := p.sql(t, "SELECT count(*) FROM a"); got != "2" {
-			t.Errorf("%s: %s rows are left", engine, got)
-		}
-	}
-}
-
-func TestSameServer(t *testing.T) {
-	dir := t.TempDir()
-	if err := os.Symlink(dir, dir+"/link"); err != nil {
-		t.Fatal(err)
-	}
-	for _, tc := range []struct {
-		a, b string
-		same bool
-	}{
-		{"db:1", "db:1", true}, {"127.0.0.1:5", "localhost:5", true}, {"[::1]:5", "127.0.0.1:5", true}, {"127.0.0.1:5", "127.0.0.1:6", false}, {"192.0.2.1:5", "127.0.0.1:5", false},
-		{"/run/x.sock", "127.0.0.1:5", true}, {"192.0.2.1:5", "/run/x.sock", false}, {dir + "/s", dir + "/link/s", true}, {dir + "/s", dir + "/link/t", false},
-	} {
-		if got := sameServer(t.Context(), tc.a, tc.b); got != tc.same {
-			t.Errorf("%s and %s: %v", tc.a, tc.b, got)
-		}
-	}
-}
-
 func TestNames_Claim(t *testing.T) {
 	for _, tc := range []struct {
 		to         string
@@ -164,5 +125,23 @@ func TestRename_LeavesTheSource(t *testing.T) {
 	}
 	if q := s.Sequences[0]; q.Table != "s_t" || q.Column != "a_2" {
 		t.Errorf("sequence %+v", q)
+	}
+}
+
+// A partition whose rows go into another table has no name there that could be told.
+func TestRename_Partitions(t *testing.T) {
+	tables := func() []*rows.Table {
+		columns := []rows.Column{{Name: "A"}, {Name: "a"}}
+		return []*rows.Table{
+			{Schema: "public", Name: "EV", Kind: rows.Ordinary},
+			{Schema: "s", Name: "p", Kind: rows.Partitioned},
+			{Schema: "public", Name: "mid", Kind: rows.Partitioned, Parent: "s.p"},
+			{Schema: "public", Name: "ev", Kind: rows.Ordinary, Parent: "public.mid", Columns: columns},
+			{Schema: "s", Name: "q", Kind: rows.Ordinary, Parent: "s.p"},
+		}
+	}
+	changed := rename(&rows.Schema{Tables: tables()}, Postgres, SQLite, nil)
+	if diff := cmp.Diff([]string{"the name of table s.p: it is s_p there"}, changed); diff != "" {
+		t.Errorf("what is told (-want +got):\n%s", diff)
 	}
 }

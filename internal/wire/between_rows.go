@@ -205,6 +205,11 @@ func (r *rowReader) plain() (err error) {
 		given := r.fields[i]
 		if r.fields[i], err = decode(given, fn); err != nil {
 			r.fields[i] = given
+			for j, f := range r.fields[i:] { // which still have their letters
+				if len(f) > 0 && string(f) != rows.Null {
+					r.fields[i+j] = f[1:]
+				}
+			}
 			return r.wrong(err, i)
 		}
 	}
@@ -216,15 +221,5 @@ func (r *rowReader) wrong(err error, column int) error {
 	if r.table == nil {
 		return err
 	}
-	fields := r.fields
-	if r.decode != nil { // those behind it still have their letters
-		fields = nil
-		for i, f := range r.fields {
-			if i >= column && len(f) > 0 && string(f) != rows.Null {
-				f = f[1:]
-			}
-			fields = append(fields, f)
-		}
-	}
-	return fail.Op(err, "column %s of %s", r.table.Stored()[column].Name, rowNamed(r.table, fields, r.rows))
+	return fail.Op(err, "column %s of %s", r.table.Stored()[column].Name, rowNamed(r.table, r.fields, r.rows))
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -72,7 +73,7 @@ func (c *crossing) decoder(t *rows.Table, col rows.Column) decoder {
 				return nil, err
 			}
 			if isValue(col.Type, kind, text) {
-				return field, nil
+				return c.inMicroseconds(name, col.Type, field), nil
 			}
 		}
 		return nil, fail.New(fail.Incomplete, hintValue, "%.60q, stored as %s, is no %s", field, storedAs[kind], typeWords[col.Type])
@@ -88,8 +89,8 @@ var typeWords = map[rows.Type]string{
 
 var (
 	dateShape  = regexp.MustCompile(`^([0-9]{4,6}-[0-9]{2}-[0-9]{2}( BC)?|-?infinity)$`)
-	timeShape  = regexp.MustCompile(`^-?[0-9]{2,3}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?)?$`)
-	stampShape = regexp.MustCompile(`^([0-9]{4,6}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6}0*)?(Z|[-+][0-9]{2}(:?[0-9]{2})?)?)?)?( BC)?|-?infinity)$`)
+	timeShape  = regexp.MustCompile(`^-?[0-9]{2,3}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?$`)
+	stampShape = regexp.MustCompile(`^([0-9]{4,6}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?(Z|[-+][0-9]{2}(:?[0-9]{2})?)?)?)?( BC)?|-?infinity)$`)
 	uuidShape  = regexp.MustCompile(`^[0-9a-fA-F]{8}(-?[0-9a-fA-F]{4}){3}-?[0-9a-fA-F]{12}$`)
 	realShape  = regexp.MustCompile(`^(NaN|-?Infinity|[-+]?[0-9]+(\.[0-9]*)?([eE][-+]?[0-9]+)?)$`)
 )
@@ -125,6 +126,36 @@ func isValue(t rows.Type, kind byte, text []byte) bool {
 		return uuidShape.Match(text)
 	}
 	return true
+}
+
+// inMicroseconds makes a time as fine as servers keep it: many programs write nanoseconds into a file. A server
+// would round them, maybe into the next day.
+func (c *crossing) inMicroseconds(column string, t rows.Type, field []byte) []byte {
+	cut, lost := sixDigits(t, field)
+	if lost {
+		c.note(column + " holds times that are finer than a microsecond: the digits behind the sixth are cut off there")
+	}
+	return cut
+}
+
+// sixDigits cuts what isValue takes for a time behind the sixth digit of its seconds' fraction; lost says that there was more than zeros.
+func sixDigits(t rows.Type, text []byte) (cut []byte, lost bool) {
+	if t != rows.Time && t != rows.Timestamp && t != rows.Instant {
+		return text, false
+	}
+	dot := bytes.IndexByte(text, '.')
+	if dot < 0 || len(text) <= dot+7 {
+		return text, false
+	}
+	fraction, rest := text[dot+1:], []byte(nil)
+	if end := bytes.IndexFunc(fraction, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		fraction, rest = fraction[:end], fraction[end:]
+	}
+	if len(fraction) <= 6 {
+		return text, false
+	}
+	lost = len(bytes.Trim(fraction[6:], "0")) > 0
+	return slices.Concat(text[:dot+7], rest), lost
 }
 
 // like reports whether a text has a shape, in which d is any digit.
@@ -187,7 +218,8 @@ func constant(col *rows.Column) bool {
 	} else if _, err := strconv.ParseFloat(*col.Literal, 64); err == nil {
 		kind = sqlite.StoredFloat
 	}
-	return isValue(col.Type, kind, text)
+	_, finer := sixDigits(col.Type, text)
+	return isValue(col.Type, kind, text) && !finer
 }
 
 // rowNamed says which row of a table has these fields.

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
@@ -28,13 +30,20 @@ func (t *Target) rehearse(ctx context.Context) error {
 		return nil
 	}
 	err := r.tryOut(ctx)
+	what := unharmed(ctx, err, t.where)
 	if aerr := r.dropRehearsal(context.WithoutCancel(ctx)); aerr != nil {
 		err = errors.Join(err, aerr)
 	}
-	if err == nil {
-		return nil
+	return fail.Op(err, "%s", what)
+}
+
+// unharmed says what an unsuccessful rehearsal means. Only what the server says of a definition is told as its fault.
+func unharmed(ctx context.Context, err error, where string) string {
+	var said *pgconn.PgError
+	if ctx.Err() != nil || !errors.As(err, &said) || fail.KindOf(err) == fail.Unavailable {
+		return "nothing was removed from " + where
 	}
-	return fail.Wrap(fail.KindOf(err), err, fail.HintOf(err), "nothing was removed from %s, since the backup's definitions don't work here", t.where)
+	return "nothing was removed from " + where + ", since the backup's definitions don't work here"
 }
 
 // tryOut creates all definitions.
