@@ -156,31 +156,22 @@ func keyClass(c *rows.Column) string {
 	return string(c.Type)
 }
 
-// mostRow is how many bytes MySQL has for a row without its long texts, less something for the numbers.
-const mostRow = 60_000
+// mostRow is how many bytes MySQL has for a row without its long texts, less something for the numbers. mostKey is how many a key has, mostKeys
+// are those that the engine gives to texts of any length in all keys of a table.
+const (
+	mostRow  = 60_000
+	mostKey  = 3072
+	mostKeys = 49_152
+)
 
 // shortRow makes long texts of the longest ones that are in no key, until a row of the table is not too long for MySQL.
 func shortRow(t *rows.Table) (lost []string) {
-	keyed := map[string]bool{}
-	for _, key := range slices.Concat([][]string{t.PrimaryKey}, t.Unique) {
-		for _, c := range key {
-			keyed[c] = true
-		}
-	}
-	for _, x := range t.Indexes {
-		for _, c := range x.Columns {
-			keyed[c] = true
-		}
-	}
-	for _, k := range t.ForeignKeys {
-		for _, c := range k.Columns {
-			keyed[c] = true
-		}
-	}
+	keyed, shares := keyShares(t)
 	for {
 		sum, longest := 0, -1
 		for i, c := range t.Columns {
 			if c.Type != rows.Text || c.Size <= 0 || c.Size > 16383 {
+				sum += shares[c.Name]
 				continue
 			}
 			if sum += c.Size * 4; !keyed[c.Name] && (longest < 0 || c.Size > t.Columns[longest].Size) {
@@ -194,6 +185,45 @@ func shortRow(t *rows.Table) (lost []string) {
 		lost = append(lost, fmt.Sprintf("the limit of %d characters of column %s of %s", c.Size, c.Name, t))
 		c.Size = 0
 	}
+}
+
+// keyShares are the columns of a table that are in a key, and how many bytes those take of them at most that MySQL keeps in the row to tell them apart:
+// texts and blobs of any length, in keys that take them whole.
+func keyShares(t *rows.Table) (keyed map[string]bool, shares map[string]int) {
+	keyed, shares = map[string]bool{}, map[string]int{}
+	whole := slices.Concat([][]string{t.PrimaryKey}, t.Unique)
+	for _, x := range t.Indexes {
+		if x.Unique {
+			whole = append(whole, x.Columns)
+		}
+		for _, c := range x.Columns {
+			keyed[c] = true
+		}
+	}
+	for _, k := range t.ForeignKeys {
+		whole = append(whole, k.Columns)
+	}
+	for _, key := range whole {
+		var open []string
+		for _, name := range key {
+			keyed[name] = true
+			c := columnNamed(t, name)
+			if c != nil && (c.Type == rows.Bytes || keyClass(c) == string(rows.Text) && (c.Type != rows.Text || c.Size <= 0 || c.Size > 16383)) {
+				open = append(open, name)
+			}
+		}
+		for _, name := range open {
+			share := mostKey / len(open)
+			if old, ok := shares[name]; ok {
+				share = min(share, old)
+			}
+			shares[name] = share
+		}
+	}
+	for name := range shares {
+		shares[name] = min(shares[name], mostKeys/len(shares))
+	}
+	return keyed, shares
 }
 
 // losses names what is lost besides, of a schema as its own engine describes it.

@@ -97,7 +97,7 @@ func explain(err error) error {
 	var my *mysql.MySQLError
 	if errors.As(err, &my) {
 		t := numbers(my.Number)
-		return &fail.Error{Kind: t.kind, Err: my, Hint: t.hint}
+		return &fail.Error{Kind: t.kind, Err: err, Hint: t.hint}
 	}
 	if errors.Is(err, context.Canceled) {
 		return err

@@ -26,8 +26,11 @@ var clientWords = map[string]bool{"source": true, "system": true, "connect": tru
 // rowWords begin statements that do not end a transaction.
 var rowWords = map[string]bool{"insert": true, "replace": true, "update": true, "delete": true, "select": true, "with": true, "values": true, "set": true, "do": true, "savepoint": true, "release": true}
 
-// anyDefiner is a DEFINER clause as mysqldump writes it, in a comment for certain versions too; nothing that is quoted or in brackets stands before it.
-var anyDefiner = regexp.MustCompile("(?is)^((?:/\\*!\\d*\\s*)?CREATE\\b[^'\"`(;]*?)\\bDEFINER\\s*=\\s*" + account + "(?:\\s*@\\s*" + account + ")?")
+// anyDefiner is a DEFINER clause as mysqldump writes it, in a comment for certain versions too.
+var anyDefiner = regexp.MustCompile(`(?is)^((?:/\*M?!\d*\s*)?CREATE\b` + gap + `(?:(?:OR\s+REPLACE\b|AGGREGATE\b|ALGORITHM\s*=\s*\w+)` + gap + `)*)\bDEFINER\s*=\s*` + account + `(?:\s*@\s*` + account + `)?`)
+
+// gap is what may stand between words: the brackets of a comment for certain versions.
+const gap = `(?:\s|/\*M?!\d*|\*/)*`
 
 const account = "(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\"|'(?:[^']|'')*'|\\w+(?:\\(\\))?)"
 

@@ -16,7 +16,8 @@ const (
 	maxName    = 64   // characters of an identifier
 	maxComment = 1024 // of a column's comment
 	maxVarchar = 16383
-	keyBytes   = 3072
+	keyBytes   = 3072   // of a key
+	rowBytes   = 49_152 // of what keys have in a row, of 65535 in all
 )
 
 // holdsRows reports whether rows of the table can be loaded here.
@@ -97,40 +98,10 @@ func (t *Target) planForeign() error {
 	return nil
 }
 
-// keyedColumns are those that a key or foreign key has, with the number of columns of the longest such key.
-func keyedColumns(s *rows.Schema, table *rows.Table) map[string]int {
-	keyed := map[string]int{}
-	add := func(names []string) {
-		for _, n := range names {
-			keyed[n] = max(keyed[n], len(names))
-		}
-	}
-	add(table.PrimaryKey)
-	for _, u := range table.Unique {
-		add(u)
-	}
-	for _, i := range table.Indexes {
-		if i.Unique {
-			add(i.Columns)
-		}
-	}
-	for _, k := range table.ForeignKeys {
-		add(k.Columns)
-	}
-	for _, other := range s.Tables {
-		for _, k := range other.ForeignKeys {
-			if k.Table == table.String() {
-				add(k.References)
-			}
-		}
-	}
-	return keyed
-}
-
 // foreignSQL is the definition of a table of another engine.
 func (t *Target) foreignSQL(table *rows.Table, name string) (*tableSQL, error) {
 	sql := &tableSQL{head: "CREATE TABLE " + quoteIdent(name) + " ("}
-	keyed := keyedColumns(t.schema, table)
+	keyed := t.keyedColumns(table)
 	counter := false
 	for i := range table.Columns {
 		c := &table.Columns[i]
@@ -223,7 +194,7 @@ func (t *Target) counts(table *rows.Table, c *rows.Column) bool {
 	})
 }
 
-// columnType is the type of a column here. A keyed one that does not say how long it may be gets its share of what a key of so many columns may have.
+// columnType is the type of a column here. keyed is how many bytes a key has for one that does not say how long it may be; 0 is no key.
 func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed int) string {
 	if t.schema.Origin.Engine == "mysql" { // of a backup without definitions
 		return c.Native
@@ -245,7 +216,7 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed int) string
 		return fmt.Sprintf("decimal(%d,%d)", c.Size, c.Scale)
 	case rows.Bytes:
 		if keyed > 0 {
-			return fmt.Sprintf("varbinary(%d)", keyBytes/keyed)
+			return fmt.Sprintf("varbinary(%d)", keyed)
 		}
 		return "longblob"
 	case rows.Date:
@@ -277,10 +248,10 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed int) string
 		t.omit("type %s of column %s of %s: it becomes text", c.Native, c.Name, table)
 	}
 	switch {
-	case c.Size > 0 && c.Size <= maxVarchar && (c.Type == rows.Text || c.Type == rows.Enum):
+	case sized(c):
 		return fmt.Sprintf("varchar(%d)", c.Size)
 	case keyed > 0:
-		return fmt.Sprintf("varchar(%d)", keyBytes/4/keyed)
+		return fmt.Sprintf("varchar(%d)", keyed/4)
 	}
 	return "longtext"
 }
@@ -365,7 +336,7 @@ func (t *Target) foreignIndexes(table *rows.Table, sql *tableSQL) {
 // keyColumns lists the columns of a key; of a long text an ordinary key has only the beginning.
 func (t *Target) keyColumns(table *rows.Table, columns []string, unique bool) string {
 	list := make([]string, len(columns))
-	keyed := keyedColumns(t.schema, table)
+	keyed := t.keyedColumns(table)
 	for i, name := range columns {
 		list[i] = quoteIdent(name)
 		c := column(table, name)
@@ -374,11 +345,11 @@ func (t *Target) keyColumns(table *rows.Table, columns []string, unique bool) st
 		}
 		typ := t.quietType(table, c, keyed[name])
 		size := c.Size * 4
-		if size == 0 && keyed[name] > 0 {
-			size = keyBytes / keyed[name]
+		if size == 0 {
+			size = keyed[name]
 		}
 		if typ == "longtext" || typ == "longblob" || typ == "json" || strings.HasPrefix(typ, "var") && size*len(columns) > keyBytes {
-			list[i] += "(191)"
+			list[i] += fmt.Sprintf("(%d)", min(191, keyBytes/4/len(columns)))
 		}
 	}
 	return strings.Join(list, ", ")

@@ -12,9 +12,9 @@ import (
 // field says how one column's row text is loaded.
 type field struct {
 	column string
-	set    string // expression of the value, with %s for the text; "" is the text itself
-	bare   bool   // in an INSERT it is a number without quotes
-	enum   bool
+	set    string                                 // expression of the value, with %s for the text; "" is the text itself
+	bare   bool                                   // in an INSERT it is a number without quotes
+	enum   bool                                   // whose empty value the server warns of
 	counts bool                                   // auto_increment
 	drop   bool                                   // it is not stored
 	hex    bool                                   // \x… becomes bytes
@@ -38,6 +38,9 @@ type loader struct {
 	inHex  bool
 	nibble int  // the first digit of a pair, or -1
 	escape bool // the byte before was a backslash
+	some   bool // the value has a byte
+
+	empty int64 // values of enums
 }
 
 const loaderBuffer = 64 << 10
@@ -45,7 +48,7 @@ const loaderBuffer = 64 << 10
 func newLoader(r io.Reader, fields []field) *loader {
 	l := &loader{r: r, fields: fields, plain: true, buf: make([]byte, loaderBuffer), nibble: -1}
 	for _, f := range fields {
-		l.plain = l.plain && !f.hex && f.conv == nil
+		l.plain = l.plain && !f.hex && !f.enum && f.conv == nil
 	}
 	l.begin()
 	return l
@@ -106,7 +109,7 @@ const maxValue = 64 << 20
 
 // begin is at the start of a value.
 func (l *loader) begin() {
-	l.head, l.inHex, l.nibble = l.head[:0], false, -1
+	l.head, l.inHex, l.nibble, l.some = l.head[:0], false, -1, false
 	l.inHead = l.col < len(l.fields) && (l.fields[l.col].hex || l.fields[l.col].conv != nil)
 }
 
@@ -114,8 +117,10 @@ func (l *loader) begin() {
 func (l *loader) rows(p []byte) error {
 	for i := 0; i < len(p); i++ {
 		c := p[i]
+		ends := c == '\t' || c == '\n'
+		l.some = l.some || !ends
 		switch {
-		case c == '\t' || c == '\n':
+		case ends:
 			if err := l.end(); err != nil {
 				return err
 			}
@@ -161,6 +166,9 @@ func (l *loader) rows(p []byte) error {
 
 // end is behind a value.
 func (l *loader) end() error {
+	if !l.some && l.col < len(l.fields) && l.fields[l.col].enum {
+		l.empty++
+	}
 	switch {
 	case l.escape:
 		return fail.New(fail.Damaged, "", "a backslash stands at the end of a value")

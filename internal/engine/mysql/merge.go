@@ -91,6 +91,7 @@ func (m *Merger) begin(ctx context.Context, plan []*rows.Merge) (err error) {
 	if err != nil {
 		return err
 	}
+	m.s.keepWarnings(ctx)
 	row, err := m.s.one(ctx, "SELECT @@local_infile")
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -56,7 +55,10 @@ func CheckDatabase(ctx context.Context, db string) (findings []string, err error
 	if err != nil {
 		return nil, fail.Op(explainIn(ctx, err), "check foreign keys")
 	}
-	return append(findings, broken...), nil
+	for _, k := range broken {
+		findings = append(findings, k.String())
+	}
+	return findings, nil
 }
 
 func (s *session) checkTables(ctx context.Context) (findings []string, err error) {
@@ -79,17 +81,24 @@ func (s *session) checkTables(ctx context.Context) (findings []string, err error
 	return findings, nil
 }
 
-// checkForeignKeys looks for rows without the row that they name, in the tables with these names; nil is all.
-func (s *session) checkForeignKeys(ctx context.Context, tables []string) (findings []string, err error) {
+// A brokenKey is a foreign key with rows that break it.
+type brokenKey struct{ name, table, parent string }
+
+func (k *brokenKey) String() string {
+	return fmt.Sprintf("foreign key %s of %s: there are rows that name none of %s", k.name, k.table, k.parent)
+}
+
+// checkForeignKeys looks for rows without the row that they name, in the tables that are wanted; nil is all.
+func (s *session) checkForeignKeys(ctx context.Context, wanted func(table string) bool) (broken []brokenKey, err error) {
 	type key struct {
-		name, table, parent string
+		brokenKey
 		columns, references []string
 	}
 	var keys []*key
 	err = s.each(ctx, `SELECT constraint_name, table_name, referenced_table_name, column_name, referenced_column_name, ordinal_position FROM information_schema.key_column_usage
 		WHERE table_schema = database() AND referenced_table_schema = database() ORDER BY table_name, constraint_name, ordinal_position`, func(r []cell) error {
 		if r[5].s == "1" {
-			keys = append(keys, &key{name: r[0].s, table: r[1].s, parent: r[2].s})
+			keys = append(keys, &key{brokenKey: brokenKey{name: r[0].s, table: r[1].s, parent: r[2].s}})
 		}
 		k := keys[len(keys)-1]
 		k.columns, k.references = append(k.columns, "c."+quoteIdent(r[3].s)), append(k.references, "p."+quoteIdent(r[4].s))
@@ -99,7 +108,7 @@ func (s *session) checkForeignKeys(ctx context.Context, tables []string) (findin
 		return nil, err
 	}
 	for _, k := range keys {
-		if tables != nil && !slices.Contains(tables, k.table) {
+		if wanted != nil && !wanted(k.table) {
 			continue
 		}
 		var same, there []string
@@ -112,10 +121,10 @@ func (s *session) checkForeignKeys(ctx context.Context, tables []string) (findin
 			return nil, fail.Op(explainIn(ctx, err), "%s of %s", k.name, k.table)
 		}
 		if row != nil {
-			findings = append(findings, fmt.Sprintf("foreign key %s of %s: there are rows that name none of %s", k.name, k.table, k.parent))
+			broken = append(broken, k.brokenKey)
 		}
 	}
-	return findings, nil
+	return broken, nil
 }
 
 // QueryValue runs one query that only reads and returns the first value of its first row as text; null is «null».

@@ -60,6 +60,7 @@ type Target struct {
 	order  []*loadTable // in the order they are made
 	left   []string     // see Omitted
 	local  bool         // LOAD DATA LOCAL works
+	folds  bool         // the server does not tell names of tables apart by case
 
 	idle chan *session // those that load
 	one  chan struct{} // data only: who holds it may use main

@@ -81,6 +81,9 @@ type inserter struct {
 	packet int
 	sql    []byte
 	values []rows.Value
+	rows   int64 // in sql
+	before int64 // in earlier statements
+	empty  int64 // values of enums in sql
 	stored int64
 }
 
@@ -103,11 +106,15 @@ func (b *inserter) add(ctx context.Context, line []byte) (err error) {
 			b.sql = append(b.sql, ',')
 		}
 		first = false
+		if b.fields[i].enum && !b.values[i].IsNull && len(b.values[i].Text) == 0 {
+			b.empty++
+		}
 		if b.sql, err = b.fields[i].literal(b.sql, b.values[i]); err != nil {
 			return err
 		}
 	}
 	b.sql = append(b.sql, ')')
+	b.rows++
 	if len(b.sql) >= min(insertBatch, b.packet/4) {
 		return b.flush(ctx)
 	}
@@ -122,10 +129,10 @@ func (b *inserter) flush(ctx context.Context) error {
 		return fail.New(fail.Unsupported, hintPacket, "a row takes %d bytes, the server allows %d", len(b.sql), b.packet)
 	}
 	n, err := b.s.affect(ctx, string(b.sql))
-	b.stored += n
-	b.sql = b.sql[:0]
+	before, empty := b.before, b.empty
+	b.sql, b.stored, b.before, b.rows, b.empty = b.sql[:0], b.stored+n, b.before+b.rows, 0, 0
 	if err != nil {
-		return err
+		return rowError(err, err.Error(), before)
 	}
-	return warnings(ctx, b.s, b.into) // the next INSERT forgets them
+	return warnings(ctx, b.s, b.into, before, empty) // the next INSERT forgets them
 }

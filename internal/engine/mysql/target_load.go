@@ -36,9 +36,6 @@ func (t *Target) loadPart(ctx context.Context, s *session, lt *loadTable, p rows
 	case cerr != nil:
 		return count, fail.Wrap(fail.Damaged, cerr, "", "read row text of part %d", p.Number)
 	}
-	if err := warnings(ctx, s, lt); err != nil {
-		return count, fail.Op(err, "load part %d", p.Number)
-	}
 	if stored != count.Rows {
 		return count, fail.New(fail.Mismatch, "", "load part %d: %d rows were sent, the server stored %d", p.Number, count.Rows, stored)
 	}
@@ -101,6 +98,9 @@ func loadLocal(ctx context.Context, s *session, lt *loadTable, r io.Reader) (int
 	if in.err != nil && in.err != io.EOF {
 		err = in.err // a value that can't be converted
 	}
+	if err == nil {
+		err = warnings(ctx, s, lt, 0, in.empty)
+	}
 	return n, err
 }
 
@@ -112,44 +112,66 @@ var rowOf = regexp.MustCompile(`at row (\d+)$`)
 // deprecations are warnings that say nothing of rows: of syntax, and of MyISAM tables filled by a session that filled an InnoDB table.
 var deprecations = []string{"1287", "1681", "6414"}
 
-// warnings makes an error of what the server only warns of: with LOCAL, rows that don't fit are left out or changed. The
-// empty value of an enum is the one change that the source had too.
-func warnings(ctx context.Context, s *session, lt *loadTable) error {
-	count, err := s.one(ctx, "SHOW COUNT(*) WARNINGS") // MySQL forgets them at a SELECT
+// keepWarnings has a session that loads keep every warning that matters. MySQL lets not everybody: warnings makes up for it.
+func (s *session) keepWarnings(ctx context.Context) {
+	_ = s.exec(ctx, "SET SESSION sql_notes = 0")
+	_ = s.exec(ctx, "SET SESSION max_error_count = 65535")
+}
+
+// warnings makes an error of what the server only warns of: with LOCAL, rows that don't fit are left out or changed. It warns of each empty value of
+// an enum too, which the source had. The server may count more warnings than it keeps. Before the statement's first row were so many others.
+func warnings(ctx context.Context, s *session, lt *loadTable, before, empty int64) error {
+	row, err := s.one(ctx, "SHOW COUNT(*) WARNINGS") // MySQL forgets them at a SELECT
 	if err != nil {
 		return explainIn(ctx, err)
 	}
-	if count[0].s == "0" {
+	count, err := strconv.ParseInt(row[0].s, 10, 64)
+	if count == empty && err == nil {
 		return nil
 	}
 	var first string
+	var listed, harmless int64
 	err = s.each(ctx, "SHOW WARNINGS", func(row []cell) error {
-		if row[0].s == "Note" || first != "" || slices.Contains(deprecations, row[1].s) {
-			return nil
-		}
-		if m := columnOf.FindStringSubmatch(row[2].s); m != nil && row[1].s == "1265" {
-			for _, f := range lt.fields {
-				if f.enum && strings.EqualFold(f.column, m[1]) {
-					return nil
-				}
-			}
-		}
-		first = row[2].s
-		if row[1].s == "1301" {
-			first += " (" + hintPacket + ")"
+		listed++
+		switch {
+		case row[0].s == "Note" || slices.Contains(deprecations, row[1].s):
+			harmless++
+		case first != "" || empty > 0 && row[1].s == "1265" && lt.isEnum(row[2].s):
+		case row[1].s == "1301":
+			first = row[2].s + " (" + hintPacket + ")"
+		default:
+			first = row[2].s
 		}
 		return nil
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return explainIn(ctx, err)
-	}
-	if first == "" {
+	case count == empty+harmless:
 		return nil
+	case first == "" && listed < count:
+		return fail.New(fail.Mismatch, "raise max_error_count on the server", "%d warnings, of which the server shows only %d", count, listed)
+	case first == "":
+		return fail.New(fail.Mismatch, "", "%d warnings where %d values of enums are empty: others are not among the enum's", count, empty)
 	}
-	err = fmt.Errorf("%s (%s warnings in all)", first, count[0].s)
-	if m := rowOf.FindStringSubmatch(first); m != nil {
-		n, _ := strconv.ParseInt(m[1], 10, 64)
-		err = &rows.RowError{Row: n, Err: err}
+	return &fail.Error{Kind: fail.Mismatch, Err: rowError(fmt.Errorf("%s (%d warnings in all)", first, count), first, before)}
+}
+
+// isEnum reports whether a warning is about a column whose empty value is warned of.
+func (lt *loadTable) isEnum(warning string) bool {
+	m := columnOf.FindStringSubmatch(warning)
+	return m != nil && slices.ContainsFunc(lt.fields, func(f field) bool { return f.enum && strings.EqualFold(f.column, m[1]) })
+}
+
+// rowError adds the row that an error's text names to the error. The server counts the rows of one statement, which stand behind so many others.
+func rowError(err error, text string, before int64) error {
+	m := rowOf.FindStringSubmatch(text)
+	if m == nil {
+		return err
 	}
-	return &fail.Error{Kind: fail.Mismatch, Err: err}
+	n, _ := strconv.ParseInt(m[1], 10, 64)
+	if before > 0 {
+		err = &plain{strings.Replace(err.Error(), m[0], fmt.Sprintf("at row %d", before+n), 1), err}
+	}
+	return &rows.RowError{Row: before + n, Err: err}
 }

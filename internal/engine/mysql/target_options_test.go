@@ -255,6 +255,22 @@ func testTarget_Servers(t *testing.T, m *servers.MySQLServer) {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("references_are_checked_where_case_is_lost", func(t *testing.T) {
+		int32 := func(name string) rows.Column { return rows.Column{Name: name, Type: rows.Int, Size: 32} }
+		for engine, wants := range map[string]string{"sqlite": "name none of", "postgres": ""} {
+			v := &stub{schema: &rows.Schema{Origin: rows.Origin{Engine: engine}, Tables: []*rows.Table{
+				{Name: "Parent", Kind: rows.Ordinary, Columns: []rows.Column{int32("id")}, PrimaryKey: []string{"id"}},
+				{Name: "Child", Kind: rows.Ordinary, Columns: []rows.Column{int32("p")}, ForeignKeys: []rows.ForeignKey{{Name: "fk", Columns: []string{"p"}, Table: `"Parent"`, References: []string{"id"}}}}}},
+				text: map[string]string{`"Parent"`: "1\n", `"Child"`: "1\n7\n"}}
+			to := own.CreateDatabase(t)
+			if err := copyInto(t, v, to, TargetOptions{}); (err == nil) != (wants == "") || err != nil && !strings.Contains(err.Error(), wants) {
+				t.Errorf("%s: got %v", engine, err)
+			}
+			if got := own.SQL(t, to, "SELECT count(*) FROM information_schema.key_column_usage WHERE referenced_table_name IS NOT NULL AND table_schema = database()"); got != "0" {
+				t.Errorf("%s: %s foreign keys", engine, got)
+			}
+		}
+	})
 	t.Run("a_merger_needs_neither_local_infile_nor_the_right_to_lock", func(t *testing.T) {
 		to := own.CreateDatabase(t)
 		own.SQL(t, to, strings.NewReplacer("CREATE VIEW", "-- ").Replace(smallFor(m)))

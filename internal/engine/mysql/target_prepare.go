@@ -70,8 +70,8 @@ func (t *Target) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.local = row[0].s == "1"
-	if from := t.schema.Origin.Attribute("lower_case_table_names"); row[1].s != "0" && from != row[1].s {
+	t.local, t.folds = row[0].s == "1", row[1].s != "0"
+	if from := t.schema.Origin.Attribute("lower_case_table_names"); t.folds && from != row[1].s {
 		return t.checkCase()
 	}
 	return nil
@@ -100,6 +100,7 @@ func (t *Target) session(ctx context.Context) (*session, error) {
 		s.close()
 		return nil, fail.Op(explainIn(ctx, err), "set up a session")
 	}
+	s.keepWarnings(ctx)
 	t.ids = append(t.ids, s.id)
 	return s, nil
 }

@@ -122,7 +122,7 @@ func columnsOf(ctx context.Context, s *session, table string) (map[string]there,
 
 // newField says how a column of this type is loaded from text in UTF-8 that the server takes for bytes.
 func newField(name string, x there) field {
-	f := field{column: name, enum: x.data == "enum", counts: x.counts}
+	f := field{column: name, enum: x.data == "enum" && !slices.Contains(members(x.native), ""), counts: x.counts}
 	switch {
 	case x.data == "bit":
 		f.set, f.bare = "CAST(%s AS UNSIGNED)", true
