@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -65,7 +66,7 @@ func scriptParams(files []string, setup func(*testscript.Env)) testscript.Params
 			}
 			return os.MkdirAll(home, 0o700)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "mode": mode, "flipbit": flipbit},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "soon": soonPrints, "mode": mode, "flipbit": flipbit},
 	}
 }
 
@@ -85,6 +86,29 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if fmt.Sprint(code) != args[0] {
 		ts.Fatalf("exit code %d, want %s\n%s%s", code, args[0], ts.ReadFile("stdout"), ts.ReadFile("stderr"))
+	}
+}
+
+// soonPrints runs a command until it prints what is wanted, alone on a line: soon 0 psql …. Other scripts work on the same server, and what they
+// have there for a moment is none of this script's leavings.
+func soonPrints(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: soon TEXT COMMAND ...")
+	}
+	deadline, tick := time.After(time.Minute), time.NewTicker(100*time.Millisecond)
+	defer tick.Stop()
+	for {
+		if err := ts.Exec(args[1], args[2:]...); err != nil {
+			ts.Fatalf("run %s: %v", args[1], err)
+		}
+		if strings.TrimSpace(ts.ReadFile("stdout")) == args[0] {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-deadline:
+			ts.Fatalf("for a minute: %s", ts.ReadFile("stdout"))
+		}
 	}
 }
 
