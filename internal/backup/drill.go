@@ -57,14 +57,20 @@ type Expected struct {
 	Value string `json:"value"`
 }
 
-// Err returns an error of kind Mismatch when something was found, or was not as expected.
-func (d DrillResult) Err() error {
-	all := slices.Clone(d.Findings)
-	for _, e := range d.Expected {
+// WithUnmet returns findings and, behind them, what was expected and is not so.
+func WithUnmet(findings []string, expected []Expected) []string {
+	all := slices.Clone(findings)
+	for _, e := range expected {
 		if !e.OK {
 			all = append(all, fmt.Sprintf("%q should be true, and is %s", e.Query, e.Value))
 		}
 	}
+	return all
+}
+
+// Err returns an error of kind Mismatch when something was found, or was not as expected.
+func (d DrillResult) Err() error {
+	all := WithUnmet(d.Findings, d.Expected)
 	if len(all) == 0 {
 		return nil
 	}

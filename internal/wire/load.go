@@ -37,12 +37,7 @@ type Loaded struct {
 }
 
 // LoadedSQL is what running an SQL file did.
-type LoadedSQL struct {
-	Statements int64            `json:"statements"`
-	Tables     []rows.TableRows `json:"tables,omitempty"`
-	DryRun     bool             `json:"dry_run,omitempty"`
-	Notes      []string         `json:"notes,omitempty"`
-}
+type LoadedSQL = rows.ScriptResult
 
 // isFixture looks at the beginning of a text without taking it away.
 func isFixture(r *bufio.Reader) bool {
@@ -108,25 +103,14 @@ func Load(ctx context.Context, r io.Reader, db string, opt LoadOptions) (*Loaded
 }
 
 func loadSQL(ctx context.Context, engine, rest string, r io.Reader, opt LoadOptions) (*LoadedSQL, error) {
-	if engine == Postgres {
-		s, err := postgres.ExecScript(ctx, rest, r, postgres.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun})
-		if err != nil {
-			return nil, err
-		}
-		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
+	switch engine {
+	case Postgres:
+		return postgres.ExecScript(ctx, rest, r, postgres.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun})
+	case MySQL:
+		return mysql.ExecScript(ctx, rest, r, mysql.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun, NoOwner: opt.NoOwner})
+	default:
+		return sqlite.ExecScript(ctx, rest, r, sqlite.ScriptOptions{DryRun: opt.Fixture.DryRun})
 	}
-	if engine == MySQL {
-		s, err := mysql.ExecScript(ctx, rest, r, mysql.ScriptOptions{NoTransaction: opt.NoTransaction, DryRun: opt.Fixture.DryRun, NoOwner: opt.NoOwner})
-		if err != nil {
-			return nil, err
-		}
-		return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
-	}
-	s, err := sqlite.ExecScript(ctx, rest, r, sqlite.ScriptOptions{DryRun: opt.Fixture.DryRun})
-	if err != nil {
-		return nil, err
-	}
-	return &LoadedSQL{s.Statements, s.Tables, s.DryRun, s.Notes}, nil
 }
 
 func loadFixture(ctx context.Context, engine, rest string, r io.Reader, opt LoadOptions) (*fixture.Loaded, error) {

@@ -41,12 +41,7 @@ type FileDrill struct {
 
 // Err returns an error of kind Mismatch when something was found, or was not as expected.
 func (d *FileDrill) Err() error {
-	all := slices.Clone(d.Findings)
-	for _, e := range d.Expected {
-		if !e.OK {
-			all = append(all, fmt.Sprintf("%q should be true, and is %s", e.Query, e.Value))
-		}
-	}
+	all := backup.WithUnmet(d.Findings, d.Expected)
 	if len(all) == 0 {
 		return nil
 	}

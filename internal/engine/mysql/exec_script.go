@@ -19,14 +19,6 @@ type ScriptOptions struct {
 	NoOwner       bool // leave DEFINER clauses out: views, triggers and routines belong to who runs the script
 }
 
-// A ScriptResult says what an ExecScript did.
-type ScriptResult struct {
-	Statements int64            `json:"statements"`
-	Tables     []rows.TableRows `json:"tables,omitempty"` // that rows were put into, as the server counted them
-	DryRun     bool             `json:"dry_run,omitempty"`
-	Notes      []string         `json:"notes,omitempty"`
-}
-
 // ExecScript runs a plain SQL file, of sqltext, mysqldump or mariadb-dump, on the database at url.
 //
 // A script of rows alone is one transaction, as far as its tables' engines have any: all of it or nothing. Its own BEGIN and COMMIT,
@@ -36,7 +28,7 @@ type ScriptResult struct {
 // Files of the server or of this machine are neither read nor written, client commands are refused, as are other databases than url's. Apart
 // from that a script is a program that runs with the rights of the URL's user. An error names the line of the statement, and no values.
 // Kinds: Unsupported and Damaged for the file, Usage for a dry run of definitions, else those of the server's errors.
-func ExecScript(ctx context.Context, url string, r io.Reader, opt ScriptOptions) (*ScriptResult, error) {
+func ExecScript(ctx context.Context, url string, r io.Reader, opt ScriptOptions) (*rows.ScriptResult, error) {
 	if opt.NoTransaction && opt.DryRun {
 		return nil, fail.New(fail.Usage, "", "a dry run needs a transaction")
 	}
@@ -68,7 +60,7 @@ type scriptRun struct {
 	whole  bool // all so far is one transaction
 	did    bool // something was changed
 	stays  bool // and can't be undone
-	result ScriptResult
+	result rows.ScriptResult
 	at     map[string]int // places in result.Tables
 	noted  map[string]bool
 }

@@ -25,21 +25,13 @@ type ScriptOptions struct {
 	Observer      func(rows.Update) // called for each table whose rows came by COPY, when they are in
 }
 
-// A ScriptResult says what an ExecScript did.
-type ScriptResult struct {
-	Statements int64            `json:"statements"`
-	Tables     []rows.TableRows `json:"tables,omitempty"` // that rows were put into, as the server counted them
-	DryRun     bool             `json:"dry_run,omitempty"`
-	Notes      []string         `json:"notes,omitempty"`
-}
-
 // ExecScript runs a plain SQL file, of sqltext or of pg_dump, on the database at url, in one transaction: all of it or nothing. The
 // file's own BEGIN and COMMIT are left out. What psql alone could do (its backslash commands) is refused, as is COPY with the server's own files
 // and programs. Apart from that a file is a program that runs with the rights of the URL's user, as it would in psql.
 //
 // An error names the line of the statement, or of the row. Values of sequences are outside of transactions: a script that fails may have set
 // those of sequences that were there before; a DryRun leaves them out. Kinds: Unsupported and Damaged for the file, else those of the server's errors.
-func ExecScript(ctx context.Context, url string, r io.Reader, opt ScriptOptions) (*ScriptResult, error) {
+func ExecScript(ctx context.Context, url string, r io.Reader, opt ScriptOptions) (*rows.ScriptResult, error) {
 	if opt.NoTransaction && opt.DryRun {
 		return nil, fail.New(fail.Usage, "", "a dry run needs a transaction")
 	}
@@ -71,7 +63,7 @@ type scriptRun struct {
 	conn    *pgconn.PgConn
 	opt     ScriptOptions
 	version int
-	result  ScriptResult
+	result  rows.ScriptResult
 	at      map[string]int // places in result.Tables
 	noted   map[string]bool
 }

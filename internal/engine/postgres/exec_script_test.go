@@ -9,6 +9,7 @@ import (
 	"testing/iotest"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/rows"
 	"github.com/holdfast-db/holdfast/internal/servers"
 )
 
@@ -16,7 +17,7 @@ func TestExecScript(t *testing.T) {
 	onEach(t, func(t *testing.T, pg *servers.PG) {
 		url := pg.CreateDatabase(t)
 		pg.SQL(t, url, "CREATE TABLE there (id integer PRIMARY KEY, v text); CREATE SEQUENCE s; CREATE TABLE child (id integer REFERENCES there DEFERRABLE INITIALLY DEFERRED)")
-		exec := func(script string, opt ScriptOptions) (*ScriptResult, error) {
+		exec := func(script string, opt ScriptOptions) (*rows.ScriptResult, error) {
 			return ExecScript(t.Context(), url, strings.NewReader(script), opt)
 		}
 		t.Run("counts_what_it_loads", func(t *testing.T) {

@@ -24,14 +24,6 @@ type ScriptOptions struct {
 	DryRun bool // undo everything at the end
 }
 
-// A ScriptResult says what an ExecScript did.
-type ScriptResult struct {
-	Statements int64            `json:"statements"`
-	Tables     []rows.TableRows `json:"tables,omitempty"` // that rows were put into
-	DryRun     bool             `json:"dry_run,omitempty"`
-	Notes      []string         `json:"notes,omitempty"`
-}
-
 // ExecScript runs a plain SQL file, of sqltext or of sqlite3's .dump, on the database file at path, which is created if need be, in
 // one transaction: all of it or nothing. The script's own BEGIN and COMMIT are left out, and foreign keys are not enforced, as .dump wants it; rows
 // that violate one are noted.
@@ -39,7 +31,7 @@ type ScriptResult struct {
 // The script is not trusted: it can't reach other files (ATTACH, VACUUM INTO), load extensions, set more than a few harmless PRAGMAs, or write to
 // the schema but for what .dump does to define a table of FTS3 to FTS5 or R*Tree. An error names the line of the statement. Kinds: Unsupported
 // and Damaged for the script, Incomplete and Exists for what it asks, Locked, Denied, NoSpace.
-func ExecScript(ctx context.Context, path string, r io.Reader, opt ScriptOptions) (_ *ScriptResult, err error) {
+func ExecScript(ctx context.Context, path string, r io.Reader, opt ScriptOptions) (_ *rows.ScriptResult, err error) {
 	full, err := filepath.Abs(path)
 	if err != nil {
 		return nil, pathError(err, "open %s", path)
@@ -82,7 +74,7 @@ func ExecScript(ctx context.Context, path string, r io.Reader, opt ScriptOptions
 // scriptRun is a script being run.
 type scriptRun struct {
 	conn   *sqlite3.Conn
-	result ScriptResult
+	result rows.ScriptResult
 	at     map[string]int // places in result.Tables
 	begun  bool
 	denied string // what the authorizer refused

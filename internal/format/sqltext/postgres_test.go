@@ -134,7 +134,7 @@ func onEach(t *testing.T, test func(t *testing.T, pg *servers.PG)) {
 	}
 }
 
-func execScript(t *testing.T, url string, script []byte) *postgres.ScriptResult {
+func execScript(t *testing.T, url string, script []byte) *rows.ScriptResult {
 	t.Helper()
 	res, err := postgres.ExecScript(t.Context(), url, bytes.NewReader(script), postgres.ScriptOptions{})
 	if err != nil {
