@@ -95,14 +95,17 @@ func (r *Repo) lostIndex(ctx context.Context, l loaded) (lost []blob.Metadata, e
 	if err != nil || len(orphans) == 0 {
 		return nil, wrapRead(err, "compare packs and index")
 	}
-	expected := map[blob.ID]bool{}
+	packs, contents := map[blob.ID]bool{}, map[string]bool{}
 	for _, rec := range l.records(orphanKind, nil) {
 		var o orphanRecord
 		if rec.Decode(&o) != nil {
 			continue
 		}
 		for _, id := range o.Packs {
-			expected[id] = true
+			packs[id] = true
+		}
+		for _, id := range o.Contents {
+			contents[id] = true
 		}
 	}
 	_, w, err := r.kopia.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: "check"}) // nothing is written
@@ -111,10 +114,10 @@ func (r *Repo) lostIndex(ctx context.Context, l loaded) (lost []blob.Metadata, e
 	}
 	defer func() { err = errors.Join(err, w.Close(ctx)) }()
 	for _, p := range orphans {
-		if expected[p.BlobID] {
+		if packs[p.BlobID] {
 			continue
 		}
-		needed, err := r.needed(ctx, w, p)
+		needed, err := r.needed(ctx, w, p, contents)
 		if err != nil {
 			return nil, err
 		}
@@ -126,8 +129,8 @@ func (r *Repo) lostIndex(ctx context.Context, l loaded) (lost []blob.Metadata, e
 }
 
 // needed reports whether a pack that the index does not name holds something that is nowhere
-// else. One that can't be read might.
-func (r *Repo) needed(ctx context.Context, w repo.DirectRepositoryWriter, p blob.Metadata) (bool, error) {
+// else, but for contents that were deleted. One that can't be read might.
+func (r *Repo) needed(ctx context.Context, w repo.DirectRepositoryWriter, p blob.Metadata, deleted map[string]bool) (bool, error) {
 	infos, err := w.ContentManager().RecoverIndexFromPackBlob(ctx, p.BlobID, p.Length, false)
 	if _, _, known := storageKind(err); known {
 		return false, wrapRead(err, "read pack %s", p.BlobID)
@@ -137,7 +140,9 @@ func (r *Repo) needed(ctx context.Context, w repo.DirectRepositoryWriter, p blob
 	for _, i := range infos {
 		_, err := r.reader().ContentInfo(ctx, i.ContentID)
 		if errors.Is(err, content.ErrContentNotFound) {
-			return true, nil
+			if !deleted[i.ContentID.String()] {
+				return true, nil
+			}
 		} else if err != nil {
 			return false, wrapRead(err, "read the index")
 		}

@@ -237,7 +237,7 @@ func (s *Session) settleBad(ctx context.Context) error {
 		return nil
 	}
 	// The packs they were in may have no entry in the index any more, and that is right.
-	if err := putRecord(ctx, s.w, orphanKind, nil, orphanRecord{slices.Collect(maps.Keys(s.emptied))}); err != nil {
+	if err := putRecord(ctx, s.w, orphanKind, nil, orphanRecord{Packs: slices.Collect(maps.Keys(s.emptied))}); err != nil {
 		return err
 	}
 	records, err := s.repo.Records(ctx, badKind, nil)

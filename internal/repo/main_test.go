@@ -51,6 +51,12 @@ func runJob(ctx context.Context, job string, args []string) error {
 		return jobDenied(ctx, args[0])
 	case "write": // a backup that says how far it is, and waits to be told to go on
 		return jobWrite(ctx, args[0], args[1])
+	case "reclaim": // dies in the middle
+		n, err := strconv.ParseInt(args[1], 10, 64)
+		if err != nil {
+			return err
+		}
+		return jobReclaim(ctx, args[0], n)
 	case "backups":
 		n, err := strconv.Atoi(args[1])
 		if err != nil {

@@ -103,7 +103,7 @@ func (r *Repo) reclaim(ctx context.Context, l *lease, opt ReclaimOptions, rec *R
 	if err := r.maintain(ctx, collect); err != nil {
 		return err
 	}
-	return r.noteOrphans(ctx)
+	return r.noteOrphans(ctx, false)
 }
 
 // maintain runs f, kopia's maintenance, in a session of kopia's.
@@ -125,7 +125,13 @@ func (r *Repo) maintain(ctx context.Context, f func(context.Context, repo.Direct
 	return w.Flush(ctx)
 }
 
-func collectCarefully(ctx context.Context, w repo.DirectRepositoryWriter, _ *Repo) error {
+func collectCarefully(ctx context.Context, w repo.DirectRepositoryWriter, r *Repo) error {
+	if err := r.noteOrphans(ctx, true); err != nil {
+		return err
+	}
+	if err := w.Refresh(ctx); err != nil {
+		return err
+	}
 	return snapshotmaintenance.Run(ctx, w, maintenance.ModeFull, true, maintenance.SafetyFull)
 }
 
@@ -137,6 +143,9 @@ func collectNow(ctx context.Context, w repo.DirectRepositoryWriter, r *Repo) err
 		return err
 	}
 	if err := w.Flush(ctx); err != nil {
+		return err
+	}
+	if err := r.noteOrphans(ctx, true); err != nil {
 		return err
 	}
 	// kopia's times have whole seconds, and what was just deleted can be a second in the future.
@@ -270,24 +279,28 @@ func (r *Repo) mergeManifests(ctx context.Context) error {
 	return err
 }
 
-// orphanKind is the kind of the record of packs that the last reclaim left without an entry in
-// the index, to be removed later. Any other such pack has lost its index.
+// orphanKind is the kind of the record of what a reclaim leaves, or would leave if it were killed,
+// without an entry in the index. Any other pack that the index does not name has lost its entries.
 const orphanKind = "orphans"
 
 type orphanRecord struct {
-	Packs []blob.ID `json:"packs"`
+	Packs    []blob.ID `json:"packs"`
+	Contents []string  `json:"contents,omitempty"` // deleted ones in packs of records and folders that hold others too
 }
 
-func (r *Repo) noteOrphans(ctx context.Context) error {
+// noteOrphans records the packs that the index does not name. When it looks ahead, what is deleted
+// but still in the index is with them: entries go before their packs do, and a reclaim that is
+// killed between the two must not look like a lost index.
+func (r *Repo) noteOrphans(ctx context.Context, ahead bool) (err error) {
 	if err := r.kopia.Refresh(ctx); err != nil {
 		return err
 	}
-	orphans, err := r.unindexed(ctx)
+	rec, err := r.orphans(ctx, ahead)
 	if err != nil {
 		return err
 	}
 	old, err := r.Records(ctx, orphanKind, nil)
-	if err != nil || (len(orphans) == 0 && len(old) == 0) {
+	if err != nil || (len(old) == 0 && len(rec.Packs) == 0 && len(rec.Contents) == 0) {
 		return err
 	}
 	_, w, err := r.kopia.NewDirectWriter(ctx, repo.WriteSessionOptions{Purpose: "reclaim"})
@@ -300,11 +313,7 @@ func (r *Repo) noteOrphans(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(orphans) > 0 {
-		rec := orphanRecord{}
-		for _, o := range orphans {
-			rec.Packs = append(rec.Packs, o.BlobID)
-		}
+	if len(rec.Packs) > 0 || len(rec.Contents) > 0 {
 		if err := putRecord(ctx, w, orphanKind, nil, rec); err != nil {
 			return err
 		}
@@ -312,7 +321,44 @@ func (r *Repo) noteOrphans(ctx context.Context) error {
 	return w.Flush(ctx)
 }
 
-// unindexed returns the packs that no entry of the index names and that belong to no session in progress.
+func (r *Repo) orphans(ctx context.Context, ahead bool) (rec orphanRecord, err error) {
+	packs, err := r.unindexed(ctx)
+	for _, p := range packs {
+		rec.Packs = append(rec.Packs, p.BlobID)
+	}
+	if err != nil || !ahead {
+		return rec, err
+	}
+	isLive, deleted := map[blob.ID]bool{}, map[blob.ID][]string{}
+	err = r.reader().IterateContents(ctx, content.IterateOptions{IncludeDeleted: true}, func(i content.Info) error {
+		switch {
+		case !i.Deleted:
+			isLive[i.PackBlobID] = true
+		case isData(i.PackBlobID):
+			deleted[i.PackBlobID] = nil // there can be millions
+		default:
+			deleted[i.PackBlobID] = append(deleted[i.PackBlobID], i.ContentID.String())
+		}
+		return nil
+	})
+	for p, contents := range deleted {
+		// What is alive in a pack of data moves before the entries go, and a backup would miss what did not. Of records
+		// of backups nobody would miss one.
+		if isData(p) || !isLive[p] {
+			rec.Packs = append(rec.Packs, p)
+		} else {
+			rec.Contents = append(rec.Contents, contents...)
+		}
+	}
+	return rec, err
+}
+
+func isData(pack blob.ID) bool {
+	return strings.HasPrefix(string(pack), string(content.PackBlobIDPrefixRegular))
+}
+
+// unindexed returns the packs that no entry of the index names and that belong to no session in
+// progress.
 func (r *Repo) unindexed(ctx context.Context) ([]blob.Metadata, error) {
 	markers, err := r.st.list(ctx, content.BlobIDPrefixSession)
 	if err != nil {
