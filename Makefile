@@ -14,6 +14,10 @@ ifeq ($(shell id -u),0) # only root can make the small file system on which disk
 REQUIRE := $(REQUIRE),tmpfs
 endif
 
+# Property tests draw the same cases at each «make test», which is to fail for a change and not for luck. «make check»
+# draws new ones.
+SEED ?= 1
+
 .PHONY: help build demo test test-deps check bench clean
 
 help: ## this list
@@ -29,7 +33,7 @@ test-deps: ## install what the tests need (as root on Debian), or say what is mi
 	scripts/test-deps.sh
 
 test: test-deps ## all tests, with real PostgreSQL 15, 17 and 18, MariaDB and MySQL
-	HOLDFAST_REQUIRE='$(REQUIRE)' go test -timeout $(TIMEOUT) ./...
+	HOLDFAST_REQUIRE='$(REQUIRE)' RAPID_SEED=$(SEED) go test -timeout $(TIMEOUT) ./...
 
 check: test-deps ## the gate for every change: format, vet, staticcheck, govulncheck, tests under the race detector
 	scripts/check.sh

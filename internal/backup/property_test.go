@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ import (
 	"github.com/holdfast-db/holdfast/internal/wire"
 )
 
-// propertyChecks is how many random databases each server gets, unless -rapid.checks says otherwise.
+// propertyChecks is how many random databases each server gets, unless -rapid.checks or $RAPID_CHECKS says otherwise.
 const propertyChecks = "6"
 
 // A caseTB lets a helper for tests fail one case of a property, so that rapid makes it smaller and shows it.
@@ -44,7 +45,7 @@ func (c caseTB) skip(format string, args ...any) {
 // fewerChecks sets rapid's number of checks when the command line does not.
 func fewerChecks(t *testing.T, checks string) {
 	t.Helper()
-	given := false
+	given := os.Getenv("RAPID_CHECKS") != ""
 	flag.Visit(func(f *flag.Flag) { given = given || f.Name == "rapid.checks" })
 	if given {
 		return

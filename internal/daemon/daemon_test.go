@@ -283,7 +283,7 @@ func TestClaimed(t *testing.T) {
 		if _, err := os.Stat(entered); err == nil {
 			break
 		}
-		if i > 600 {
+		if i > 1200 {
 			t.Fatal("the first run did not begin")
 		}
 		time.Sleep(50 * time.Millisecond) // for another process: its file is all there is to see
@@ -339,8 +339,8 @@ func TestServe(t *testing.T) {
 		if err == nil && health.Databases[0].Newest != nil {
 			break
 		}
-		if i > 600 {
-			t.Fatalf("no backup after half a minute: %v", err)
+		if i > 1200 {
+			t.Fatalf("no backup after a minute: %v", err)
 		}
 		time.Sleep(50 * time.Millisecond) // until the loop has done its part
 	}

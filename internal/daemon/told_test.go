@@ -98,7 +98,7 @@ func TestBackupBeforeHeartbeat(t *testing.T) {
 		if filepath.Base(r.URL.Path) != "start" {
 			return
 		}
-		for range 100 {
+		for range 1200 { // a minute
 			if _, err := os.Stat(mark); err == nil {
 				seen <- true
 				return

@@ -353,7 +353,7 @@ func jobDenied(ctx context.Context, folder string) error {
 	if err := Init(ctx, filepath.Join(folder, "x"), testPassword, InitOptions{}); fail.KindOf(err) != fail.Denied {
 		return fmt.Errorf("init: got %w, want Denied", err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		return fmt.Errorf("it took %s to find out", took)
 	}
 	return nil

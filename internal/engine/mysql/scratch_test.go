@@ -160,7 +160,7 @@ func TestStartScratch_Killed(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	deadline, tick := time.After(10*time.Second), time.NewTicker(20*time.Millisecond)
+	deadline, tick := time.After(time.Minute), time.NewTicker(20*time.Millisecond)
 	defer tick.Stop()
 	for {
 		if gone := syscall.Kill(pid, 0); errors.Is(gone, syscall.ESRCH) || zombie(pid) {
