@@ -82,10 +82,18 @@ func TestObjects(t *testing.T) {
 		{"postgres", postgresObjects("-- Name: v; Type: VIEW; Schema: public; Owner: x\n-- Name: f(integer); Type: FUNCTION; Schema: app; Owner: x\n" +
 			"-- Name: t; Type: TABLE; Schema: public; Owner: x\nCREATE TABLE public.t (\n    CONSTRAINT \"pos itive\" CHECK ((a > 0))\n);\n-- Name: t t_pkey; Type: CONSTRAINT; Schema: public; Owner: x\n"),
 			[]string{"view v", "function app.f(integer)", `check constraint "pos itive" of t`}},
+		{"postgres clauses", postgresObjects("-- Name: t; Type: TABLE; Schema: public; Owner: x\nCREATE TABLE public.t (\n    id integer NOT NULL\n);\n" +
+			"-- Name: t_id_seq; Type: SEQUENCE; Schema: public; Owner: x\nALTER TABLE public.t ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (\n    START WITH 50\n    INCREMENT BY 5\n);\n" +
+			"-- Name: s; Type: SEQUENCE; Schema: public; Owner: x\nCREATE SEQUENCE public.s\n    INCREMENT BY 1\n    NO MINVALUE;\n" +
+			"-- Name: u uqd; Type: CONSTRAINT; Schema: public; Owner: x\nALTER TABLE ONLY public.u\n    ADD CONSTRAINT uqd UNIQUE (x) DEFERRABLE INITIALLY DEFERRED;\n" +
+			"-- Name: v fk; Type: FK CONSTRAINT; Schema: a; Owner: x\nALTER TABLE ONLY a.v\n    ADD CONSTRAINT fk FOREIGN KEY (x, y) REFERENCES public.u(x, y) MATCH FULL ON DELETE SET NULL (y);\n" +
+			"ALTER TABLE public.t ENABLE ROW LEVEL SECURITY;\n"),
+			[]string{"that column id of t takes no values but its own", "INCREMENT BY 5 of sequence t_id_seq", "that key u uqd can wait for the end of a transaction",
+				"MATCH FULL of foreign key a.v fk", "that foreign key a.v fk empties y alone on delete", "row security of t"}},
 		{"mysql", mysqlObjects("-- Definitions of database x\nDELIMITER $$\n-- {\"kind\":\"table\",\"name\":\"t\"}\nCREATE TABLE `t` (\n  CONSTRAINT `c` CHECK (`a` > 0)\n)\n$$\n-- {\"kind\":\"view\",\"name\":\"v\"}\nx\n$$\n-- {\"kind\":\"trigger\",\"name\":\"tr\",\"table\":\"t\"}\n"),
 			[]string{"check constraint c of t", "view v", "trigger tr"}},
-		{"sqlite", sqliteObjects("CREATE TABLE \"a b\" (x CHECK (json_valid(x)));\nCREATE TABLE c (x CHECK(x>0), y CHECK (y));\nCREATE VIEW v AS SELECT 1;\nCREATE TRIGGER \"tr\" AFTER INSERT ON c BEGIN SELECT 1; END;\n"),
-			[]string{"check constraints of c", "view v", "trigger tr"}},
+		{"sqlite", sqliteObjects("CREATE TABLE \"a b\" (x UNIQUE ON CONFLICT replace CHECK (json_valid(x)));\nCREATE TABLE c (x CHECK(x>0), y CHECK (y));\nCREATE VIEW v AS SELECT 1;\nCREATE TRIGGER \"tr\" AFTER INSERT ON c BEGIN SELECT 1; END;\n"),
+			[]string{"ON CONFLICT REPLACE of a b", "check constraints of c", "view v", "trigger tr"}},
 	} {
 		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)

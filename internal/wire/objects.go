@@ -60,11 +60,10 @@ var (
 	postgresHeading = regexp.MustCompile(`^-- (?:Name|Data for Name): (.*); Type: ([A-Z ]+); Schema: (.*); Owner: `)
 	namedCheck      = regexp.MustCompile("^ +CONSTRAINT (\"(?:[^\"]|\"\")+\"|`(?:[^`]|``)+`|[^ ]+) CHECK ")
 	sqliteObject    = regexp.MustCompile("(?i)^CREATE (VIEW|TRIGGER|TABLE) (\"(?:[^\"]|\"\")+\"|`[^`]+`|\\[[^\\]]+\\]|'[^']+'|[^ (]+)")
-	oddForeignKey   = regexp.MustCompile(`^    ADD CONSTRAINT (.*) FOREIGN KEY (?:\(.*, PERIOD |.* NOT ENFORCED)`) // as PostgreSQL has them since version 18
-	exclusion       = regexp.MustCompile(`^    ADD CONSTRAINT .* EXCLUDE `)
-	rowSecurity     = regexp.MustCompile(`^ALTER TABLE (?:ONLY )?(.*) ENABLE ROW LEVEL SECURITY;$`)
 	mysqlColumn     = regexp.MustCompile("^  (`(?:[^`]|``)+`) ")
 	mysqlLiteral    = regexp.MustCompile(`'(?:[^'\\]|''|\\.)*'`)
+	mysqlUnsigned   = regexp.MustCompile(`^(?:decimal|float|double)\b.* unsigned`)
+	anyConflict     = regexp.MustCompile(`(?i)\bON +CONFLICT +(ROLLBACK|FAIL|IGNORE|REPLACE)\b`)
 	anyCheck        = regexp.MustCompile(`(?i)\bCHECK *\(+ *([a-z_]*)`)
 )
 
@@ -75,6 +74,21 @@ var postgresOnly = map[string]bool{
 	"OPERATOR CLASS": true, "OPERATOR FAMILY": true, "ACCESS METHOD": true, "EXTENSION": true, "COLLATION": true, "CONVERSION": true, "TRANSFORM": true,
 	"SERVER": true, "FOREIGN DATA WRAPPER": true, "PROCEDURAL LANGUAGE": true, "TEXT SEARCH CONFIGURATION": true, "TEXT SEARCH DICTIONARY": true,
 	"TEXT SEARCH PARSER": true, "TEXT SEARCH TEMPLATE": true,
+}
+
+// Lines of pg_dump with what stays behind, and what that is called: with the groups of the line, and NAME for that in the heading.
+var postgresClauses = []struct {
+	line *regexp.Regexp
+	lost string
+}{
+	{regexp.MustCompile(`^    ADD CONSTRAINT .* EXCLUDE `), "exclusion constraint NAME"},
+	{regexp.MustCompile(`^ALTER TABLE (?:ONLY )?(?:public\.)?(.*) ENABLE ROW LEVEL SECURITY;$`), "row security of $1"},
+	{regexp.MustCompile(`^    ADD CONSTRAINT .* FOREIGN KEY (?:\(.*, PERIOD |.* NOT ENFORCED)`), "foreign key NAME"}, // since version 18
+	{regexp.MustCompile(`^    ADD CONSTRAINT .* FOREIGN KEY .* MATCH FULL`), "MATCH FULL of foreign key NAME"},
+	{regexp.MustCompile(`^    ADD CONSTRAINT .* FOREIGN KEY .* ON DELETE SET (?:NULL|DEFAULT) \((.*)\)`), "that foreign key NAME empties $1 alone on delete"},
+	{regexp.MustCompile(`^    ADD CONSTRAINT .* (?:UNIQUE|PRIMARY KEY) .* DEFERRABLE`), "that key NAME can wait for the end of a transaction"},
+	{regexp.MustCompile(`^ALTER TABLE (?:ONLY )?(?:public\.)?(.*) ALTER COLUMN (.*) ADD GENERATED ALWAYS AS IDENTITY`), "that column $2 of $1 takes no values but its own"},
+	{regexp.MustCompile(`^    INCREMENT BY (-?(?:[02-9]|[0-9]{2,}))$`), "INCREMENT BY $1 of sequence NAME"},
 }
 
 func postgresObjects(text string) (list []string) {
@@ -94,12 +108,13 @@ func postgresObjects(text string) (list []string) {
 			}
 		} else if m := namedCheck.FindStringSubmatch(line); m != nil && table != "" {
 			list = append(list, "check constraint "+m[1]+" of "+table)
-		} else if exclusion.MatchString(line) {
-			list = append(list, "exclusion constraint "+name)
-		} else if m := rowSecurity.FindStringSubmatch(line); m != nil {
-			list = append(list, "row security of "+strings.TrimPrefix(m[1], "public."))
-		} else if oddForeignKey.MatchString(line) {
-			list = append(list, "foreign key "+name)
+		} else if strings.HasPrefix(line, " ") || strings.HasPrefix(line, "ALTER TABLE ") {
+			for _, c := range postgresClauses {
+				if m := c.line.FindStringSubmatchIndex(line); m != nil {
+					lost := strings.ReplaceAll(c.lost, "NAME", strings.ReplaceAll(name, "$", "$$"))
+					list = append(list, string(c.line.ExpandString(nil, lost, line, m)))
+				}
+			}
 		}
 	}
 	return list
@@ -145,6 +160,9 @@ func mysqlClauses(table, line string) (list []string) {
 	if _, check, ok := strings.Cut(rest, " CHECK ("); ok && !strings.HasPrefix(check, "json_valid("+m[1]+")") {
 		list = append(list, "check constraint of column "+column+" of "+table)
 	}
+	if mysqlUnsigned.MatchString(rest) {
+		list = append(list, "unsigned of column "+column+" of "+table)
+	}
 	for _, clause := range []string{"ON UPDATE", "INVISIBLE"} {
 		if strings.Contains(rest, " "+clause) {
 			list = append(list, strings.ToLower(clause)+" of column "+column+" of "+table)
@@ -163,6 +181,9 @@ func sqliteObjects(text string) (list []string) {
 			} else {
 				list = append(list, strings.ToLower(m[1])+" "+name)
 			}
+		}
+		if m := anyConflict.FindStringSubmatch(line); m != nil && table != "" {
+			list = append(list, "ON CONFLICT "+strings.ToUpper(m[1])+" of "+table)
 		}
 		for _, m := range anyCheck.FindAllStringSubmatch(line, -1) {
 			if table != "" && !told && !strings.EqualFold(m[1], "json_valid") {

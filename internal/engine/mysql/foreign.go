@@ -245,7 +245,7 @@ func (t *Target) columnType(table *rows.Table, c *rows.Column, keyed int) string
 		}
 	case rows.Text:
 	default:
-		t.omit("type %s of column %s of %s: it becomes text", c.Native, c.Name, table)
+		t.omit("%s of column %s of %s: it becomes text", strings.TrimSpace("type "+c.Native), c.Name, table)
 	}
 	switch {
 	case sized(c):
@@ -369,7 +369,7 @@ func (t *Target) foreignKeys() {
 		for _, k := range lt.table.ForeignKeys {
 			parent := t.schema.Table(k.Table)
 			if parent == nil || t.tables[parent] == nil {
-				t.omit("foreign key %s of %s: table %s is not copied", k.Name, lt.table, k.Table)
+				t.omit("foreign key (%s) of %s: table %s is not copied", strings.Join(k.Columns, ", "), lt.table, k.Table)
 				continue
 			}
 			name := cutRunes(k.Name, maxName)
