@@ -327,10 +327,10 @@ func (a assessor) change(c Change) {
 		return
 	}
 	if len(c.Vanished) > 0 {
-		a.add(Warning, "size", hint, "%d tables are no more: %s", len(c.Vanished), someOf(c.Vanished))
+		a.add(Warning, "size", hint, "%d tables are no more: %s", len(c.Vanished), rows.Few(c.Vanished))
 	}
 	if len(c.Emptied) > 0 {
-		a.add(Warning, "size", hint, "%d tables that had rows are empty: %s", len(c.Emptied), someOf(c.Emptied))
+		a.add(Warning, "size", hint, "%d tables that had rows are empty: %s", len(c.Emptied), rows.Few(c.Emptied))
 	}
 	for _, m := range []struct {
 		what string
@@ -351,14 +351,6 @@ func percentMoved(n [2]int64) float64 {
 		return 0 // from nothing to something: a first filling
 	}
 	return 100 * float64(n[1]-n[0]) / float64(n[0])
-}
-
-func someOf(names []string) string {
-	const most = 5
-	if len(names) > most {
-		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
-	}
-	return strings.Join(names, ", ")
 }
 
 // ageText writes an age for people: 45m, 3h12m, 2d5h.

@@ -10,6 +10,7 @@
 package rows
 
 import (
+	"fmt"
 	"strings"
 	"time"
 )
@@ -112,6 +113,15 @@ func (t *Table) Stored() []Column {
 		}
 	}
 	return stored
+}
+
+// Few joins names for a message, the first of them when there are many: "a, b and 7 more".
+func Few(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
 }
 
 func quoteOdd(s string) string {

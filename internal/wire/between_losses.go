@@ -229,12 +229,13 @@ func keyShares(t *rows.Table) (keyed map[string]bool, shares map[string]int) {
 // losses names what is lost besides, of a schema as its own engine describes it.
 func losses(s *rows.Schema, from, to string) (lost []string) {
 	insensitive := map[string][]string{} // tables, by collation
+	partitions := map[string][]string{}  // by the table that gets their rows
 	for _, t := range s.Tables {
 		if t.Kind != rows.Ordinary && t.Kind != rows.Partitioned || slices.ContainsFunc(t.Native, func(p rows.Pair) bool { return p.Name == "shadow_of" }) {
 			continue // the target says so
 		}
 		if root := rootOf(s, t); to == MySQL && root != t {
-			lost = append(lost, fmt.Sprintf("partition %s: its rows are in %s", t, root))
+			partitions[root.String()] = append(partitions[root.String()], t.String())
 			continue
 		} else if to == MySQL && t.Parent != "" && t.Kind == rows.Ordinary {
 			lost = append(lost, fmt.Sprintf("inheritance of %s from %s", t, t.Parent))
@@ -261,6 +262,9 @@ func losses(s *rows.Schema, from, to string) (lost []string) {
 	}
 	for collation, tables := range insensitive {
 		lost = append(lost, fmt.Sprintf("collation %s: texts are compared by bytes in %s", collation, strings.Join(tables, ", ")))
+	}
+	for root, tables := range partitions {
+		lost = append(lost, fmt.Sprintf("partitions of %s: the rows of %s are in it", root, rows.Few(tables)))
 	}
 	slices.Sort(lost)
 	return lost

@@ -32,7 +32,7 @@ func TestCopy_Names(t *testing.T) {
 		{"schemas", Postgres, MySQL, `CREATE SCHEMA s; CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE s.t (id int PRIMARY KEY REFERENCES t (id)); CREATE INDEX i ON t (id); CREATE INDEX i ON s.t (id); INSERT INTO t VALUES (1), (2); INSERT INTO s.t VALUES (2);`,
 			[]string{"the name of table s.t: it is s_t there"}, "SELECT count(*) FROM t JOIN s_t USING (id)", "1"},
 		{"partitions", Postgres, MySQL, `CREATE TABLE p (id int, d int, PRIMARY KEY (id, d)) PARTITION BY RANGE (d); CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (5); INSERT INTO p VALUES (1, 1); CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE b (x int) INHERITS (a);`,
-			[]string{"inheritance of public.b from public.a", "partition public.p1: its rows are in public.p"}, "SELECT count(*) FROM p", "1"},
+			[]string{"inheritance of public.b from public.a", "partitions of public.p: the rows of public.p1 are in it"}, "SELECT count(*) FROM p", "1"},
 		{"long", SQLite, Postgres, `CREATE TABLE "` + long + `1" (id integer PRIMARY KEY, "` + long + `1" int, "` + long + `2" int); CREATE TABLE "` + long + `2" (id integer PRIMARY KEY REFERENCES "` + long + `1" (id)); INSERT INTO "` + long + `1" VALUES (1, 2, 3); INSERT INTO "` + long + `2" VALUES (1);`,
 			[]string{"the name of table " + long + "1: it is " + shorten(long+"1", 63) + " there", "the name of column " + long + "2 of " + long + "1: it is " + shorten(long+"2", 63) + " there"},
 			"SELECT count(*) FROM " + shorten(long+"1", 63) + " JOIN " + shorten(long+"2", 63) + " USING (id) WHERE " + shorten(long+"2", 63) + " = 3", "1"},

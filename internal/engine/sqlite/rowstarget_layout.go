@@ -63,6 +63,7 @@ func newLayout(s *rows.Schema) *layout {
 			l.omit("the name of table %s: it is %s here", p.src, p.name)
 		}
 	}
+	l.omitPartitions()
 	for _, p := range l.tables {
 		if p.into == p {
 			p.place(l, s)
@@ -91,12 +92,24 @@ func (l *layout) root(p *placed) *placed {
 		}
 		at = up
 	}
-	if at != p {
-		l.omit("partition %s: its rows are in %s", p.src, at.src)
-	} else if p.src.Parent != "" && p.src.Kind == rows.Ordinary {
+	if at == p && p.src.Parent != "" && p.src.Kind == rows.Ordinary {
 		l.omit("inheritance of %s from %s", p.src, p.src.Parent)
 	}
 	return at
+}
+
+func (l *layout) omitPartitions() {
+	of := make(map[*placed][]string)
+	for _, p := range l.tables {
+		if p.into != nil && p.into != p {
+			of[p.into] = append(of[p.into], p.src.String())
+		}
+	}
+	for _, p := range l.tables {
+		if len(of[p]) > 0 {
+			l.omit("partitions of %s: the rows of %s are in it", p.src, rows.Few(of[p]))
+		}
+	}
 }
 
 // claim returns a name like the wished one that nothing else has.

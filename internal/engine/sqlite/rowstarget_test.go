@@ -105,7 +105,7 @@ func TestRowsTargetFromPostgres(t *testing.T) {
 	for _, line := range Omitted(schema) {
 		omitted.WriteString(line + "\n")
 	}
-	for _, want := range []string{"by_lower", "everything.gen", "materialized view public.mv", "partition public.measured_1", "default of public.everything.tz: now()", "everything.arr", "everything.addr", `it is Code_2 here`, "it is public_same here", "comments of"} {
+	for _, want := range []string{"by_lower", "everything.gen", "materialized view public.mv", "partitions of public.measured: the rows of public.measured_1", "default of public.everything.tz: now()", "everything.arr", "everything.addr", `it is Code_2 here`, "it is public_same here", "comments of"} {
 		if !strings.Contains(omitted.String(), want) {
 			t.Errorf("%s is not listed as omitted in\n%s", want, omitted.String())
 		}
