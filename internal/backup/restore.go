@@ -46,6 +46,7 @@ type Restored struct {
 // A Comparison says how far a target was read back and compared with its source.
 type Comparison struct {
 	Tables int      `json:"tables"` // whose rows were counted
+	Rows   int64    `json:"rows"`   // that they have
 	Values int      `json:"values"` // of these, whose values were compared too
 	Notes  []string `json:"notes,omitempty"`
 }
@@ -94,6 +95,7 @@ func (s *Store) Restore(ctx context.Context, b Backup, dest Destination, opt Res
 	if c, ok := target.(crosser); ok {
 		compared := c.Compared()
 		done.Omitted, done.Compared = c.Omitted(), &compared
+		done.Tables, done.Rows = compared.Tables, compared.Rows // what is there now: some tables may stay behind, or become one
 	}
 	done.Seconds = s.now().Sub(start).Round(time.Millisecond).Seconds()
 	return done, nil

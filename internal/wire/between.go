@@ -264,9 +264,12 @@ func Copy(ctx context.Context, from, to string, opt CopyOptions) (*Copied, error
 	if err != nil {
 		return nil, err
 	}
-	sum := report.Total()
+	sum, count := report.Total(), len(tables)
+	if c.from != c.to { // tables may stay behind, or become one
+		count, sum.Rows = c.compared.Tables, c.compared.Rows
+	}
 	return &Copied{
-		From: c.from, To: c.to, TakenAt: s.Origin.TakenAt, Tables: len(tables), Rows: sum.Rows, Bytes: sum.Bytes, Omitted: c.omitted, Compared: &c.compared,
+		From: c.from, To: c.to, TakenAt: s.Origin.TakenAt, Tables: count, Rows: sum.Rows, Bytes: sum.Bytes, Omitted: c.omitted, Compared: &c.compared,
 		Notes: slices.Concat(notes, s.Origin.Notes, c.Notes()), Seconds: time.Since(start).Round(time.Millisecond).Seconds(),
 	}, nil
 }

@@ -101,6 +101,7 @@ func (c *crossing) compareTable(ctx context.Context, v rows.View, a *arrival) (s
 		return "", err
 	}
 	c.compared.Tables++
+	c.compared.Rows += gotRows
 	if a.why != "" {
 		c.compared.Notes = append(c.compared.Notes, fmt.Sprintf("values of %s: %s", a.table, a.why))
 	} else {
