@@ -136,12 +136,19 @@ func (a *app) units(list []string) ([]unit, error) {
 		return nil, err
 	}
 	for i, w := range folders {
-		folders[i] = unitArg("-" + w) // one that is not there is for holdfast to report, not for systemd
+		folders[i] = unitPath("-" + w) // one that is not there is for holdfast to report, not for systemd
+	}
+	place, err := workingFolder(c)
+	if err != nil {
+		return nil, err
+	}
+	if place != "" {
+		place = "WorkingDirectory=" + strings.ReplaceAll(place, "%", "%%") + "\n"
 	}
 	service := func(description, kind, command, more string) string {
 		return fmt.Sprintf("[Unit]\nDescription=%s\nDocumentation=https://github.com/holdfast-db/holdfast\nWants=network-online.target\nAfter=network-online.target\n%s\n[Service]\nType=%s\nExecStart=%s --config %s %s\n"+
-			"# The password of the repository, where it is no key file of this user:\n# LoadCredential=holdfast-password:/etc/holdfast/password\n%sReadWritePaths=%s\n",
-			description, more, kind, unitArg(self), unitArg(conf), command, hardening, strings.Join(folders, " "))
+			"# The password of the repository, where it is no key file of this user:\n# LoadCredential=holdfast-password:/etc/holdfast/password\n%s%sReadWritePaths=%s\n",
+			description, more, kind, unitArg(self), unitArg(conf), command, hardening, place, strings.Join(folders, " "))
 	}
 	if len(list) == 0 {
 		text := service("Holdfast: database backups", "notify", "serve", "")
@@ -173,9 +180,12 @@ func (a *app) units(list []string) ([]unit, error) {
 	return []unit{{name + ".service", job, false}, {name + ".timer", timer, true}, {"holdfast-alert@.service", alert, false}}, nil
 }
 
-// unitArg quotes an argument for a unit file.
-func unitArg(s string) string {
-	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s)
+// unitArg quotes an argument of a command for a unit file, where $ begins a variable.
+func unitArg(s string) string { return unitPath(strings.ReplaceAll(s, "$", "$$")) }
+
+// unitPath quotes one of several paths for a unit file.
+func unitPath(s string) string {
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(s)
 	if strings.ContainsAny(s, " \t'\";\\") {
 		return `"` + s + `"`
 	}
@@ -184,6 +194,32 @@ func unitArg(s string) string {
 
 // writable lists the folders that a run writes to, in order.
 func writable(c *config.Config) ([]string, error) {
+	list := places(c)
+	for i, w := range list {
+		abs, err := filepath.Abs(w)
+		if err != nil {
+			return nil, fail.Wrap(fail.Internal, err, "", "find %s", w)
+		}
+		list[i] = abs
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// workingFolder is where the configuration's relative paths begin: here; "" when it has none.
+func workingFolder(c *config.Config) (string, error) {
+	if !slices.ContainsFunc(places(c), func(p string) bool { return !filepath.IsAbs(p) }) {
+		return "", nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", fail.Wrap(fail.Internal, err, "write whole paths into the configuration", "find the working folder")
+	}
+	return dir, nil
+}
+
+// places are the folders that a run writes to, as the configuration has them.
+func places(c *config.Config) []string {
 	list := []string{c.Repository}
 	if c.MetricsFile != "" {
 		list = append(list, filepath.Dir(c.MetricsFile))
@@ -197,15 +233,7 @@ func writable(c *config.Config) ([]string, error) {
 			list = append(list, e.Folder)
 		}
 	}
-	for i, w := range list {
-		abs, err := filepath.Abs(w)
-		if err != nil {
-			return nil, fail.Wrap(fail.Internal, err, "", "find %s", w)
-		}
-		list[i] = abs
-	}
-	slices.Sort(list)
-	return slices.Compact(list), nil
+	return list
 }
 
 // crontab prints a line for cron.
@@ -236,6 +264,14 @@ func (a *app) crontab(list []string) error {
 	quote := func(s string) string {
 		return strings.ReplaceAll("'"+strings.ReplaceAll(s, "'", `'\''`)+"'", "%", `\%`)
 	}
-	_, err = fmt.Fprintf(a.stdout, "# cron mails what is printed: with --quiet only failures print. Times are the machine's own.\n%s %s --quiet --config %s run %s >/dev/null\n", when, quote(self), quote(conf), db.Name)
+	place, err := workingFolder(c)
+	if err != nil {
+		return err
+	}
+	if place != "" {
+		place = "cd " + quote(place) + " && "
+	}
+	_, err = fmt.Fprintf(a.stdout, "# cron mails what is printed: with --quiet only failures print. Times are the machine's own.\n%s %s%s --quiet --config %s run %s >/dev/null\n",
+		when, place, quote(self), quote(conf), db.Name)
 	return err
 }

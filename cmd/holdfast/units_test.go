@@ -58,6 +58,40 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+// Relative paths begin where the units were made, whatever that folder is called, and a crontab line goes there first.
+func TestUnitsOfRelativePaths(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "a $HOME 100% 'x'")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(dir)
+	if err := os.WriteFile("holdfast.yaml", []byte("repository: repo\ndatabases: {shop: {url: \"sqlite:shop.db\", schedule: \"15 2 * * *\"}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	a := &app{stdout: &out, stderr: io.Discard, config: "holdfast.yaml"}
+	units, err := a.units([]string{"shop"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	doubled := strings.ReplaceAll(dir, "%", "%%")
+	for _, want := range []string{"\nWorkingDirectory=" + doubled + "\n", ` "-` + doubled + `/repo"`, `"` + strings.ReplaceAll(doubled, "$", "$$") + `/holdfast.yaml" run shop`} {
+		if !strings.Contains(units[0].text, want) {
+			t.Errorf("no %q in the unit:\n%s", want, units[0].text)
+		}
+	}
+	if err := a.crontab([]string{"shop"}); err != nil {
+		t.Fatal(err)
+	}
+	line := strings.Split(out.String(), "\n")[1]
+	command := strings.ReplaceAll(strings.TrimPrefix(line, "15 2 * * * "), `\%`, "%") // as cron does
+	command, _, _ = strings.Cut(command, " && ")
+	got, err := exec.Command("sh", "-c", "cd / && "+command+" && pwd").Output()
+	if err != nil || strings.TrimSuffix(string(got), "\n") != dir {
+		t.Errorf("%s leads to %q, %v; want %q", command, got, err, dir)
+	}
+}
+
 // A service of systemd's has no $HOME, and finds the key files and options of its user all the same.
 func TestFindHome(t *testing.T) {
 	u, err := user.Current()
