@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"github.com/holdfast-db/holdfast/internal/envelope"
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -56,28 +55,19 @@ func dumpFile(ctx context.Context, view rows.View, f dumpFlags, env envelope.Opt
 	if _, err := os.Lstat(f.out); err == nil && !f.overwrite {
 		return nil, 0, fail.New(fail.Exists, "choose another name, or add --overwrite", "%s is there already", f.out)
 	}
-	temp, err := os.CreateTemp(filepath.Dir(f.out), "."+filepath.Base(f.out)+".*.partial") // mode 0600
-	if err != nil {
-		return nil, 0, folder.Classify(err, "write %s", f.out)
-	}
-	defer os.Remove(temp.Name())
-	defer temp.Close()
-	done, size, err := dumpTo(ctx, view, sink{temp, f.out}, env, f.opt)
-	if err == nil {
-		err = folder.Classify(errors.Join(temp.Sync(), temp.Close()), "write %s", f.out)
-	}
+	out, err := folder.CreateAside(f.out)
 	if err != nil {
 		return nil, 0, err
 	}
-	if f.overwrite {
-		err = os.Rename(temp.Name(), f.out)
-	} else if err = os.Link(temp.Name(), f.out); err != nil && !errors.Is(err, fs.ErrExist) {
-		err = os.Rename(temp.Name(), f.out) // a file system without links
+	defer out.Abort()
+	done, size, err := dumpTo(ctx, view, out, env, f.opt)
+	if err != nil {
+		return nil, 0, err
 	}
-	return done, size, folder.Classify(err, "write %s", f.out)
+	return done, size, out.Commit(f.overwrite)
 }
 
-// A sink gives errors of writing their kind, and the name that the user knows.
+// A sink gives errors of writing their kind.
 type sink struct {
 	w    io.Writer
 	name string
@@ -86,7 +76,7 @@ type sink struct {
 func (s sink) Write(p []byte) (int, error) {
 	n, err := s.w.Write(p)
 	if path := (*fs.PathError)(nil); errors.As(err, &path) {
-		err = path.Err // the path is that of a partial file
+		err = path.Err // the name is in the message already
 	}
 	return n, folder.Classify(err, "write %s", s.name)
 }

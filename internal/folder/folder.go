@@ -56,10 +56,10 @@ func Create(dir string, o Options) (*File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, Classify(err, "create folder %s", dir)
 	}
-	if err := sweep(dir); err != nil {
+	if err := sweep(dir, partPrefix); err != nil {
 		return nil, Classify(err, "clean up in %s", dir)
 	}
-	part, err := createPartial(dir)
+	part, err := createPartial(dir, partPrefix)
 	if err != nil {
 		return nil, Classify(err, "create a file in %s", dir)
 	}
@@ -173,7 +173,7 @@ func writeMeta(dir string, meta Meta) error {
 	if err != nil {
 		return fail.Wrap(fail.Internal, err, "", "describe %s", meta.File)
 	}
-	part, err := createPartial(dir)
+	part, err := createPartial(dir, partPrefix)
 	if err != nil {
 		return err
 	}

@@ -131,7 +131,7 @@ func List(dir string) ([]Entry, error) {
 		name := item.Name()
 		file, isMeta := strings.CutSuffix(name, MetaSuffix)
 		_, isFile := parseName(file)
-		if !item.Type().IsRegular() || !isFile && !isPartial(name) {
+		if !item.Type().IsRegular() || !isFile && !isPartial(name, partPrefix) {
 			continue
 		}
 		if isMeta {
@@ -152,7 +152,7 @@ func List(dir string) ([]Entry, error) {
 		} else if err != nil {
 			return nil, Classify(err, "list backup files")
 		}
-		if isPartial(name) {
+		if isPartial(name, partPrefix) {
 			all = append(all, Entry{Name: name, Path: filepath.Join(dir, name), State: Partial, Time: info.ModTime().UTC(), Size: info.Size(), Problem: "not finished"})
 			continue
 		}

@@ -19,14 +19,14 @@ const (
 // A partial is a file that is being written. Its lock says that somebody does; the system drops it when the process ends.
 type partial struct{ f *os.File }
 
-func isPartial(name string) bool {
-	return strings.HasPrefix(name, partPrefix) && strings.HasSuffix(name, partSuffix)
+func isPartial(name, prefix string) bool {
+	return strings.HasPrefix(name, prefix) && strings.HasSuffix(name, partSuffix)
 }
 
 // createPartial makes a partial file that only its owner can read.
-func createPartial(dir string) (*partial, error) {
+func createPartial(dir, prefix string) (*partial, error) {
 	for range 100 {
-		f, err := os.CreateTemp(dir, partPrefix+"*"+partSuffix) // mode 0600
+		f, err := os.CreateTemp(dir, prefix+"*"+partSuffix) // mode 0600
 		if err != nil {
 			return nil, err
 		}
@@ -52,13 +52,13 @@ func (p *partial) remove() {
 }
 
 // sweep removes the partial files of runs that are gone.
-func sweep(dir string) error {
+func sweep(dir, prefix string) error {
 	items, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, item := range items {
-		if !isPartial(item.Name()) || !item.Type().IsRegular() {
+		if !isPartial(item.Name(), prefix) || !item.Type().IsRegular() {
 			continue
 		}
 		name := filepath.Join(dir, item.Name())
