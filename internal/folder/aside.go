@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
 // An Aside is a file of any name that is written beside its place, readable for its owner alone, and put there when it is whole.
@@ -19,6 +21,9 @@ func CreateAside(path string) (*Aside, error) {
 	dir, prefix := filepath.Dir(path), "."+filepath.Base(path)+"."
 	_ = sweep(dir, prefix) // in a folder that can't be listed files can be written all the same
 	part, err := createPartial(dir, prefix)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fail.New(fail.NotFound, "make it first", "write %s: there is no folder %s", path, dir)
+	}
 	if err != nil {
 		return nil, Classify(err, "write %s", path)
 	}

@@ -51,6 +51,9 @@ func TestAside(t *testing.T) {
 	if err := write("three", true); err != nil || content() != "three" {
 		t.Errorf("%v, %q", err, content())
 	}
+	if _, err := CreateAside(filepath.Join(dir, "no", "shop.json")); fail.KindOf(err) != fail.NotFound || fail.HintOf(err) == "" {
+		t.Errorf("in no folder: %v", err)
+	}
 	if got, want := names(t, dir), []string{filepath.Base(foreign), "shop.json"}; !slices.Equal(got, want) {
 		t.Errorf("left %q, want %q", got, want)
 	}
