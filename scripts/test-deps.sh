@@ -14,6 +14,17 @@ sid="$cache/sid"
 
 say() { echo "test-deps: $*" >&2; }
 
+# try COMMAND: three times, since mirrors fail for a moment.
+try() {
+	"$@" && return
+	for pause in 5 20; do
+		say "once more in $pause seconds: $*"
+		sleep "$pause"
+		"$@" && return
+	done
+	return 1
+}
+
 # What is missing, as Debian packages.
 packages=()
 need() { # need PACKAGE COMMAND-OR-FILE
@@ -108,8 +119,8 @@ if [ ${#packages[@]} -gt 0 ]; then
 	fi
 	trap 'rm -f "$clusters/holdfast-test.conf" ${policy:+"$policy"}' EXIT
 	export DEBIAN_FRONTEND=noninteractive
-	apt-get update -q >&2
-	apt-get install -q -y --no-install-recommends "${packages[@]}" >&2
+	try apt-get update -q >&2
+	try apt-get install -q -y --no-install-recommends "${packages[@]}" >&2
 fi
 
 # The other Debian releases come from the mirror this machine's own packages come from.
@@ -134,8 +145,8 @@ for release in "${want_django[@]}"; do
 	own=(-q -o "Dir::Etc::SourceList=$new/apt/sources.list" -o Dir::Etc::SourceParts=- -o "Dir::State::Lists=$new/apt/lists"
 		-o "Dir::Cache=$new/apt" -o Acquire::Languages=none -o APT::Sandbox::User=root)
 	# Packages of nothing but Python, so that this system's Python runs them.
-	if ! (cd "$new/apt" && apt-get "${own[@]}" update &&
-		apt-get "${own[@]}" download "python3-django/$suite" python3-{asgiref,sqlparse,typing-extensions}/trixie) >&2; then
+	if ! (cd "$new/apt" && try apt-get "${own[@]}" update &&
+		try apt-get "${own[@]}" download "python3-django/$suite" python3-{asgiref,sqlparse,typing-extensions}/trixie) >&2; then
 		rm -rf "$new"
 		say "Django $version could not be had from $mirror"
 		exit 1
@@ -163,7 +174,11 @@ debian() {
 	say "making a Debian $suite with $packages in $cache/$suite"
 	# Made aside, so that a half-made one is never taken for a whole one.
 	new=$(mktemp -d "$cache/$suite.XXXXXX")
-	if ! debootstrap --variant=minbase "${check[@]}" --include="$packages" "$suite" "$new" "$mirror" >"$cache/debootstrap.log" 2>&1; then
+	bootstrap() { # from nothing each time
+		rm -rf --one-file-system "$new" && mkdir -m 700 "$new" &&
+			debootstrap --variant=minbase "${check[@]}" --include="$packages" "$suite" "$new" "$mirror" >"$cache/debootstrap.log" 2>&1
+	}
+	if ! try bootstrap; then
 		tail -n 20 "$cache/debootstrap.log" "$new/debootstrap/debootstrap.log" >&2 || true
 		rm -rf --one-file-system "$new"
 		say "debootstrap did not work; its whole log is in $cache/debootstrap.log"
