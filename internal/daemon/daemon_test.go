@@ -409,3 +409,47 @@ func TestDue(t *testing.T) {
 		})
 	}
 }
+
+// What was begun by a clock that was a year ahead, and has been set right since, keeps nothing waiting for a year.
+func TestDueAfterAClockWasAhead(t *testing.T) {
+	w := newWorld(t)
+	c := w.config(t, "    schedule: \"0 2 * * *\"\n    verify: {schedule: \"0 4 * * *\"}\n    drill: {schedule: \"0 5 * * 0\"}\n")
+	c.Databases[0].Schedule.Jitter = 0
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	year, week := now.AddDate(1, 0, 0), now.AddDate(0, 0, -8)
+	made := func(times ...time.Time) (f backup.Facts) {
+		for _, at := range times {
+			f.Backups = append(f.Backups, backup.Backup{ID: "b", Name: "app", Started: at})
+		}
+		return f
+	}
+	begun := func(f backup.Facts, ok bool) backup.Facts {
+		for _, work := range []string{backup.WorkBackup, backup.WorkVerify, backup.WorkDrill} {
+			f.Attempts = append(f.Attempts, backup.Attempt{Database: "app", Work: work, Started: year, OK: ok, Passing: 1})
+		}
+		f.Attempts = append(f.Attempts, backup.Attempt{Work: backup.WorkPrune, Started: year, OK: true})
+		return f
+	}
+	for _, x := range []struct {
+		name  string
+		facts backup.Facts
+		want  []string
+	}{
+		{"all_of_it", begun(made(year, week), true), []string{"backup", "drill", "prune", "verify"}},
+		{"its_first_backup", made(year), []string{"backup"}},
+		{"a_failure", begun(made(week), false), []string{"backup", "drill", "prune", "verify"}},
+		{"minutes_are_nothing", made(now.Add(5 * time.Minute)), nil},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			due, _ := daemon.Due(c, x.facts, now)
+			var got []string
+			for _, task := range due {
+				got = append(got, task.Work)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, x.want) {
+				t.Errorf("due: %q, want %q", got, x.want)
+			}
+		})
+	}
+}

@@ -139,8 +139,8 @@ func Due(c *config.Config, f backup.Facts, now time.Time) (due []Task, next time
 		}
 	}
 	for _, db := range c.Databases {
-		last, first := lastBegun(f, db.Name)
-		if at, again := retryAt(f, db); again {
+		last, first := lastBegun(f, db.Name, now)
+		if at, again := retryAt(f, db, now); again {
 			if !at.After(now) {
 				due = append(due, Task{db.Name, backup.WorkBackup, at})
 			} else if next.IsZero() || at.Before(next) {
@@ -160,7 +160,7 @@ func Due(c *config.Config, f backup.Facts, now time.Time) (due []Task, next time
 		}
 	}
 	if len(f.Backups) > 0 {
-		last, _ := lastBegun(f, "")
+		last, _ := lastBegun(f, "", now)
 		from := last[backup.WorkPrune]
 		if from.IsZero() {
 			from = f.Backups[len(f.Backups)-1].Started
@@ -171,16 +171,19 @@ func Due(c *config.Config, f backup.Facts, now time.Time) (due []Task, next time
 	return slices.CompactFunc(due, func(a, b Task) bool { return a.Database == b.Database && a.Work == b.Work }), next
 }
 
+// ahead reports whether something was begun by a clock that was wrong: nothing waits until the time that it showed comes.
+func ahead(begun, now time.Time) bool { return begun.After(now.Add(retain.Slack)) }
+
 // lastBegun returns when each work on a database was last begun, by whomever, and when its first backup was.
-func lastBegun(f backup.Facts, name string) (last map[string]time.Time, first time.Time) {
+func lastBegun(f backup.Facts, name string, now time.Time) (last map[string]time.Time, first time.Time) {
 	last = map[string]time.Time{}
 	for _, a := range f.Attempts {
-		if a.Database == name {
+		if a.Database == name && !ahead(a.Started, now) {
 			last[a.Work] = a.Started
 		}
 	}
 	for _, b := range f.Backups {
-		if b.Name != name {
+		if b.Name != name || ahead(b.Started, now) {
 			continue
 		}
 		if b.Started.After(last[backup.WorkBackup]) {
@@ -199,9 +202,9 @@ const (
 )
 
 // retryAt returns when a backup that could not reach a server is tried again before its next time.
-func retryAt(f backup.Facts, db *config.Database) (time.Time, bool) {
+func retryAt(f backup.Facts, db *config.Database, now time.Time) (time.Time, bool) {
 	for _, a := range f.Attempts {
-		if a.Database != db.Name || a.Work != backup.WorkBackup {
+		if a.Database != db.Name || a.Work != backup.WorkBackup || ahead(a.Started, now) {
 			continue
 		}
 		if a.OK || a.Passing == 0 {
