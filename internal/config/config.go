@@ -31,7 +31,8 @@ type Config struct {
 
 	Path string `yaml:"-"` // of the file
 
-	at map[string]Problem `yaml:"-"` // where each setting is; a text may stand for a secret, so that it is not kept
+	at   map[string]Problem  `yaml:"-"` // where each setting is; a text may stand for a secret, so that it is not kept
+	hide func(string) string `yaml:"-"` // of Hide
 }
 
 // Database is what is promised for one database.

@@ -1,9 +1,12 @@
 package config
 
 import (
+	"cmp"
 	"encoding"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +36,7 @@ type decoder struct {
 	getenv   func(string) (string, bool)
 	readFile func(string) (string, error)
 	at       map[string]ast.Node // where each setting is, for problems found later
+	resolved map[string]string   // references by what they stood for
 }
 
 func (d *decoder) problem(n ast.Node, key, format string, args ...any) {
@@ -319,8 +323,33 @@ func (d *decoder) expand(s string) (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if len(value) >= hiddenFrom && d.resolved != nil {
+			d.resolved[value] = "${" + ref + "}"
+		}
 		b.WriteString(value)
 	}
+}
+
+// hiddenFrom is the length from which [Config.Hide] hides what a reference stands for: what is shorter is part of other words.
+const hiddenFrom = 5
+
+// Hide returns a text, such as what a hook printed, with the references of the file in the place of what they stand for: passwords.
+func (c *Config) Hide(text string) string {
+	if c.hide == nil {
+		return text
+	}
+	return c.hide(text)
+}
+
+func (d *decoder) hider() func(string) string {
+	values := slices.SortedFunc(maps.Keys(d.resolved), func(a, b string) int { // a part must not spoil a whole
+		return cmp.Or(cmp.Compare(len(b), len(a)), cmp.Compare(a, b))
+	})
+	var pairs []string
+	for _, v := range values {
+		pairs = append(pairs, v, d.resolved[v])
+	}
+	return strings.NewReplacer(pairs...).Replace // which compares in this order
 }
 
 func (d *decoder) reference(ref string) (string, error) {

@@ -73,7 +73,7 @@ func (c *Config) Problem(key string, err error) Problem {
 
 // Parse reads the text of a file. It returns all problems in the order of lines; with any, the Config is not to be used.
 func Parse(data []byte, getenv func(string) (string, bool), readFile func(string) (string, error)) (*Config, []Problem) {
-	d := &decoder{getenv: getenv, readFile: readFile, at: map[string]ast.Node{}}
+	d := &decoder{getenv: getenv, readFile: readFile, at: map[string]ast.Node{}, resolved: map[string]string{}}
 	c := &Config{at: map[string]Problem{}}
 	if line := tooDeep(data); line > 0 {
 		return c, []Problem{{Line: line, Column: 1, Text: "settings are nested too deeply here"}}
@@ -92,6 +92,7 @@ func Parse(data []byte, getenv func(string) (string, bool), readFile func(string
 	d.decode(file.Docs[0].Body, "", reflect.ValueOf(c).Elem())
 	d.inherit(c)
 	d.check(c)
+	c.hide = d.hider()
 	for key, n := range d.at {
 		c.at[key] = position(n)
 	}

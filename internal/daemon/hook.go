@@ -32,9 +32,11 @@ func (j *job) hook(ctx context.Context, h config.Hook, event string, b backup.Ba
 	cmd.WaitDelay = 10 * time.Second
 	// What opens the repository is none of a hook's business.
 	for _, kv := range os.Environ() {
-		if !strings.HasPrefix(kv, "HOLDFAST_PASSWORD") && !strings.HasPrefix(kv, "CREDENTIALS_DIRECTORY=") {
-			cmd.Env = append(cmd.Env, kv)
+		_, value, _ := strings.Cut(kv, "=")
+		if strings.HasPrefix(kv, "HOLDFAST_PASSWORD") || strings.HasPrefix(kv, "CREDENTIALS_DIRECTORY=") || value != "" && value == j.cfg.Password.Reveal() {
+			continue
 		}
+		cmd.Env = append(cmd.Env, kv)
 	}
 	cmd.Env = append(cmd.Env, "HOLDFAST_DATABASE="+j.db.Name, "HOLDFAST_EVENT="+event, "HOLDFAST_BACKUP="+string(b.ID))
 	if cause != nil {
@@ -56,10 +58,10 @@ func (j *job) hook(ctx context.Context, h config.Hook, event string, b backup.Ba
 	if hctx.Err() != nil && ctx.Err() == nil {
 		err = fmt.Errorf("it took longer than %s", limit)
 	}
-	if text := strings.TrimSpace(out.String()); text != "" {
+	if text := strings.TrimSpace(j.cfg.Hide(out.String())); text != "" {
 		err = fmt.Errorf("%w: %s", err, text)
 	}
-	return fail.Wrap(fail.Incomplete, err, "run it by hand: sh -c with the same text", "hook %s of %s (%s)", event, j.db.Name, short(h.Run))
+	return fail.Wrap(fail.Incomplete, err, "run it by hand: sh -c with the same text", "hook %s of %s (%s)", event, j.db.Name, short(j.cfg.Hide(h.Run)))
 }
 
 func short(s string) string {

@@ -315,3 +315,20 @@ func TestFailedBehindTheBackup(t *testing.T) {
 		t.Errorf("told %q", got)
 	}
 }
+
+// What the file has by reference is a secret. A hook's text and what it printed go to logs, people, monitors and the repository.
+func TestHooksTellNoSecrets(t *testing.T) {
+	w := newWorld(t)
+	t.Setenv("APP_TOKEN", "token-1234567")
+	t.Setenv("REPO_WORD", string(password))
+	seen := filepath.Join(w.dir, "seen")
+	c := w.config(t, "    env: {GIVEN: \"${APP_TOKEN}\"}\n    hooks:\n      before: \"echo 'with ${APP_TOKEN}'; echo $GIVEN; echo $REPO_WORD > "+seen+"; exit 3\"\n")
+	c.Password = password
+	_, err := w.daemon(t, c).Run(t.Context(), "app", backup.WorkBackup)
+	if err == nil || strings.Count(err.Error(), "${APP_TOKEN}") != 3 || strings.Contains(err.Error(), "token-1234567") {
+		t.Errorf("got %v, want it with ${APP_TOKEN} three times", err)
+	}
+	if got, err := os.ReadFile(seen); err != nil || string(got) != "\n" {
+		t.Errorf("%v: the hook was given the password of the repository: %q", err, got)
+	}
+}
