@@ -208,7 +208,13 @@ func writable(c *config.Config) ([]string, error) {
 
 // workingFolder is where the configuration's relative paths begin: here; "" when it has none.
 func workingFolder(c *config.Config) (string, error) {
-	if !slices.ContainsFunc(places(c), func(p string) bool { return !filepath.IsAbs(p) }) {
+	read := []string{c.PasswordFile}
+	for _, db := range c.Databases {
+		for _, e := range db.Exports {
+			read = append(read, e.Project, e.ModelMap)
+		}
+	}
+	if !slices.ContainsFunc(slices.Concat(places(c), read), func(p string) bool { return p != "" && !filepath.IsAbs(p) }) {
 		return "", nil
 	}
 	dir, err := os.Getwd()

@@ -131,3 +131,28 @@ func TestInstallSystemd(t *testing.T) {
 		}
 	}
 }
+
+// What is only read by a relative path needs the folder as well: the service finds no password file elsewhere.
+func TestUnitsOfRelativeFilesToRead(t *testing.T) {
+	for setting, file := range map[string]string{
+		"password_file":  "repository: /srv/repo\npassword_file: word\ndatabases: {shop: \"sqlite:/srv/shop.db\"}\n",
+		"django_project": "repository: /srv/repo\ndatabases: {shop: {url: \"sqlite:/srv/shop.db\", exports: [{format: json, folder: /srv/files, django_project: site}]}}\n",
+		"model_map":      "repository: /srv/repo\ndatabases: {shop: {url: \"sqlite:/srv/shop.db\", exports: [{format: json, folder: /srv/files, model_map: map.json}]}}\n",
+		"":               "repository: /srv/repo\npassword_file: /etc/word\ndatabases: {shop: \"sqlite:/srv/shop.db\"}\n",
+	} {
+		t.Run(setting, func(t *testing.T) {
+			dir := t.TempDir()
+			t.Chdir(dir)
+			if err := os.WriteFile("holdfast.yaml", []byte(file), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			units, err := (&app{stdout: io.Discard, stderr: io.Discard, config: "holdfast.yaml"}).units(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, want := strings.Contains(units[0].text, "\nWorkingDirectory="+dir+"\n"), setting != ""; got != want {
+				t.Errorf("a working folder: %v, want %v:\n%s", got, want, units[0].text)
+			}
+		})
+	}
+}
