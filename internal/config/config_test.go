@@ -215,7 +215,11 @@ func TestParseRefuses(t *testing.T) {
 		"empty": "", "comment_only": "# nothing\n", "list": "- a\n- b\n", "scalar": "hello", "no_databases": "repository: x\n", "two_documents": "databases: {a: sqlite:x}\n---\ndatabases: {b: sqlite:y}\n",
 		"syntax": "databases: {a: [}\n", "tabs": "databases:\n\ta: x\n", "alias": "databases:\n  a: &x {url: sqlite:a}\n  b: *x\n", "deep": "databases: {a: {url: {x: {y: 1}}}}",
 		"unclosed_reference": "databases: {a: \"${PW\"}", "missing_file": "databases: {a: \"${file:/nope}\"}", "two_passwords": "password: a\npassword_file: b\ndatabases: {a: sqlite:x}\n",
-		"duplicate_key": "jobs: 1\njobs: 2\ndatabases: {a: sqlite:x}\n",
+		"duplicate_key":  "jobs: 1\njobs: 2\ndatabases: {a: sqlite:x}\n",
+		"listen_nowhere": "listen: nonsense\ndatabases: {a: sqlite:x}\n", "listen_on_no_port": "listen: 127.0.0.1:many\ndatabases: {a: sqlite:x}\n",
+		"heartbeat_no_url": "databases: {a: {url: sqlite:x, heartbeat: abc}}\n", "heartbeat_elsewhere": "databases: {a: {url: sqlite:x, heartbeat: \"ftp://h/x\"}}\n",
+		"never_a_time":          "databases: {a: {url: sqlite:x, schedule: {at: \"@daily\", blackout: \"00:00-24:00\"}}}\n",
+		"never_a_time_to_prove": "databases: {a: {url: sqlite:x, drill: {schedule: {at: \"@daily\", blackout: [\"22:00-12:00\", \"12:00-22:00\"]}}}}\n",
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c, problems := parse(t, text); len(problems) == 0 {

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -187,6 +190,9 @@ func (d *decoder) check(c *Config) {
 			given++
 		}
 	}
+	if _, port, err := net.SplitHostPort(c.Listen); c.Listen != "" && (err != nil || !isPort(port)) {
+		d.problem(d.at["listen"], "listen", "%q is no address with a port: write 127.0.0.1:9854", c.Listen)
+	}
 	if given > 1 {
 		d.problem(d.at[""], "password", "use one of password, password_file and password_command")
 	}
@@ -260,6 +266,14 @@ func (d *decoder) checkDatabase(c *Config, db *Database) {
 	if k := db.Heartbeat.Kind; k != "" && k != "healthchecks" && k != "kuma" {
 		wrong("heartbeat", "kind is healthchecks or kuma")
 	}
+	if u, err := url.Parse(db.Heartbeat.URL.Reveal()); db.Heartbeat.URL != "" && (err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https") {
+		wrong("heartbeat", "the URL is none of a monitor: copy its ping or push URL, which begins with https://")
+	}
+	for i, s := range []Schedule{db.Schedule, db.Verify.Schedule, db.Drill.Schedule} {
+		if plan := s.Plan("", time.UTC); !plan.Empty() && plan.Shut() {
+			wrong([]string{"schedule", "verify", "drill"}[i], "the blackouts leave no time in which anything could begin")
+		}
+	}
 	if db.Verify.Sample > 100 {
 		wrong("verify", "sample is more than 100%%")
 	}
@@ -300,6 +314,11 @@ func (e Export) problems() (list []string) {
 		list = append(list, "passphrase is for encrypt: age or gpg")
 	}
 	return list
+}
+
+func isPort(s string) bool {
+	_, err := strconv.ParseUint(s, 10, 16)
+	return err == nil
 }
 
 func isNameRune(r rune) bool {

@@ -132,6 +132,21 @@ func (p Plan) outside(at time.Time) time.Time {
 	return at
 }
 
+// Shut reports whether the blackouts leave no time: then nothing is ever begun.
+func (p Plan) Shut() bool {
+	day := time.Date(2026, 1, 4, 12, 0, 0, 0, time.UTC) // any; without changes of the clock
+	p.Zone = time.UTC
+	for range 7 {
+		for _, w := range p.Blackout { // a time without blackout begins with the end of one
+			if end := onClock(day, int(w.To/time.Minute)); p.outside(end).Equal(end) {
+				return false
+			}
+		}
+		day = day.AddDate(0, 0, 1)
+	}
+	return len(p.Blackout) > 0
+}
+
 // A Window is a time of the day, on some days of the week, in which nothing is begun.
 type Window struct {
 	Days     []time.Weekday // on which it begins; empty: every day

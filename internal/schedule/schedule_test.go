@@ -209,3 +209,31 @@ func TestPlanProperties(t *testing.T) {
 		}
 	})
 }
+
+// Blackouts that follow each other all week leave no time; any gap is one.
+func TestShut(t *testing.T) {
+	for _, c := range []struct {
+		windows []string
+		want    bool
+	}{
+		{nil, false},
+		{[]string{"00:00-24:00"}, true},
+		{[]string{"22:00-06:00", "06:00-22:00"}, true},
+		{[]string{"22:00-06:00", "06:01-22:00"}, false},
+		{[]string{"Mon-Fri 00:00-24:00", "Sat,Sun 00:00-24:00"}, true},
+		{[]string{"Mon-Fri 00:00-24:00", "Sat 00:00-24:00"}, false},
+		{[]string{"Mon-Fri 08:00-18:00"}, false},
+	} {
+		var p Plan
+		for _, text := range c.windows {
+			w, err := ParseWindow(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.Blackout = append(p.Blackout, w)
+		}
+		if got := p.Shut(); got != c.want {
+			t.Errorf("%q: got %v, want %v", c.windows, got, c.want)
+		}
+	}
+}
