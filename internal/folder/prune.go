@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -16,6 +17,7 @@ import (
 type PruneOptions struct {
 	DryRun bool         // decide and say, change nothing
 	State  retain.State // the clock, and what forbids to remove anything; groups are named by Entry.Group
+	Group  string       // the only files the policy is for, by Entry.Group; empty: all
 }
 
 // A Verdict says what becomes of a file, and why.
@@ -41,6 +43,7 @@ func Prune(ctx context.Context, dir string, policy retain.Policy, o PruneOptions
 	if err != nil {
 		return nil, err
 	}
+	entries = slices.DeleteFunc(entries, func(e Entry) bool { return o.Group != "" && e.State == Good && e.Group() != o.Group })
 	decided, err := decide(ctx, entries, policy, o.State)
 	if err != nil {
 		return nil, fail.Op(err, "prune %s", dir)

@@ -79,7 +79,7 @@ func (x exporter) export(ctx context.Context, version string) (string, error) {
 		return "", fail.Op(err, "prove %s", entry.Path)
 	}
 	if policy := e.Keep.Policy(x.zone); !policy.Empty() {
-		_, err = folder.Prune(ctx, e.Folder, policy, folder.PruneOptions{State: retain.State{Now: time.Now()}})
+		_, err = folder.Prune(ctx, e.Folder, policy, folder.PruneOptions{State: retain.State{Now: time.Now()}, Group: entry.Group()})
 	}
 	return entry.Path, err
 }

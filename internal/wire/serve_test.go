@@ -84,6 +84,37 @@ func TestExport(t *testing.T) {
 	})
 }
 
+// What an export keeps is about its own files: not about those of other databases and formats in the same folder.
+func TestExport_keepsOthers(t *testing.T) {
+	s, lite := newStore(t), newPlace(t, SQLite)
+	lite.sql(t, "CREATE TABLE t (id integer PRIMARY KEY); INSERT INTO t VALUES (1);")
+	shop := backUp(t, s, lite.url)
+	wiki, folder := shop, t.TempDir()
+	wiki.Name = "wiki"
+	all := config.Export{Format: "sql", Folder: folder}
+	one := config.Export{Format: "sql", Folder: folder}
+	lines := config.Export{Format: "jsonl", Folder: folder, Unmapped: true}
+	for _, e := range []*config.Export{&one, &lines} {
+		if err := e.Keep.Last.UnmarshalText([]byte("1")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, x := range []struct {
+		of   backup.Backup
+		what config.Export
+		left int
+	}{
+		{shop, all, 1}, {shop, all, 2}, {wiki, one, 3}, {wiki, one, 3}, {shop, lines, 4}, {shop, lines, 4}, {wiki, lines, 5},
+	} {
+		if _, err := exported(t, s, x.of, &config.Database{}, x.what); err != nil {
+			t.Fatal(err)
+		}
+		if files, _ := filepath.Glob(filepath.Join(folder, "*.meta")); len(files) != x.left {
+			t.Errorf("after %s of %s: %q, want %d", x.what.Format, x.of.Name, files, x.left)
+		}
+	}
+}
+
 // A file that does not load as it was written goes; one that is not as was expected stays.
 func TestExport_unproven(t *testing.T) {
 	t.Setenv("TMPDIR", shortTemp(t))
