@@ -162,13 +162,8 @@ func (a *app) units(list []string) ([]unit, error) {
 	}
 	name := "holdfast-" + db.Name
 	job := service("Holdfast: back up "+db.Name, "oneshot", "run "+db.Name, "OnFailure=holdfast-alert@%n.service\n")
-	zone := ""
-	switch {
-	case db.Schedule.TimeZone.Location != nil:
-		zone = db.Schedule.TimeZone.String()
-	case c.TimeZone.Location != time.Local:
-		zone = c.TimeZone.String()
-	}
+	zone := zoneOf(c, db)
+	a.warnOfBlackouts(db)
 	calendar, err := onCalendar(db.Schedule.At.String(), zone)
 	if err != nil {
 		return nil, err
@@ -178,6 +173,24 @@ func (a *app) units(list []string) ([]unit, error) {
 	alert := fmt.Sprintf("[Unit]\nDescription=Holdfast: %%i failed\n\n[Service]\nType=oneshot\n# holdfast run has told those named under notify. This is for what keeps it from running at all.\n"+
 		"ExecStart=/usr/bin/logger -p daemon.crit -t holdfast \"%%i failed: see journalctl -u %%i\"\n# ExecStart=%s --config %s notify test\n", unitArg(self), unitArg(conf))
 	return []unit{{name + ".service", job, false}, {name + ".timer", timer, true}, {"holdfast-alert@.service", alert, false}}, nil
+}
+
+// zoneOf is the zone of a database's times; "" is the machine's.
+func zoneOf(c *config.Config, db *config.Database) string {
+	switch {
+	case db.Schedule.TimeZone.Location != nil:
+		return db.Schedule.TimeZone.String()
+	case c.TimeZone.Location != time.Local:
+		return c.TimeZone.String()
+	}
+	return ""
+}
+
+// warnOfBlackouts says what timers and cron can't keep to.
+func (a *app) warnOfBlackouts(db *config.Database) {
+	if len(db.Schedule.Blackout) > 0 {
+		a.warn("the blackouts of " + db.Name + " hold for holdfast serve alone: a timer or cron begins at its times")
+	}
 }
 
 // unitArg quotes an argument of a command for a unit file, where $ begins a variable.
@@ -256,8 +269,8 @@ func (a *app) crontab(list []string) error {
 		return err
 	}
 	when := db.Schedule.At.String()
-	if strings.HasPrefix(when, "@every") || strings.Contains(when, ":") {
-		return fail.New(fail.Unsupported, "write it with five fields in the configuration, or use systemd", "the schedule %q for cron", when)
+	if strings.HasPrefix(when, "@every") || strings.Contains(when, ":") || when == "never" {
+		return fail.New(fail.Unsupported, "write it with five fields in the configuration, or use systemd or holdfast serve", "the schedule %q for cron", when)
 	}
 	self, err := os.Executable()
 	if err != nil {
@@ -270,6 +283,10 @@ func (a *app) crontab(list []string) error {
 	quote := func(s string) string {
 		return strings.ReplaceAll("'"+strings.ReplaceAll(s, "'", `'\''`)+"'", "%", `\%`)
 	}
+	if zone := zoneOf(c, db); zone != "" {
+		a.warn("cron knows the machine's time zone alone: the line is not in " + zone)
+	}
+	a.warnOfBlackouts(db)
 	place, err := workingFolder(c)
 	if err != nil {
 		return err

@@ -156,3 +156,39 @@ func TestUnitsOfRelativeFilesToRead(t *testing.T) {
 		})
 	}
 }
+
+// What cron or a timer can't keep to is refused or said: a line that means something else is worse than none.
+func TestUnitsSayWhatTheyCannotDo(t *testing.T) {
+	for _, c := range []struct {
+		schedule, cron, timer string // what the two say on stderr, or as their error
+	}{
+		{"\"15 2 * * *\"", "", ""},
+		{"never", "\"never\" for cron", "\"never\" for a systemd timer"},
+		{"{at: \"15 2 * * *\", time_zone: Asia/Tokyo}", "not in Asia/Tokyo", ""},
+		{"{at: \"15 2 * * *\", blackout: \"08:00-18:00\"}", "blackouts of shop", "blackouts of shop"},
+	} {
+		t.Chdir(t.TempDir())
+		if err := os.WriteFile("holdfast.yaml", []byte("repository: /srv/repo\ndatabases: {shop: {url: \"sqlite:/srv/shop.db\", schedule: "+c.schedule+"}}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		said := func(do func(*app) error) string {
+			var talk strings.Builder
+			err := do(&app{stdout: io.Discard, stderr: &talk, config: "holdfast.yaml"})
+			return strings.TrimSpace(talk.String() + errText(err))
+		}
+		cron := said(func(a *app) error { return a.crontab([]string{"shop"}) })
+		timer := said(func(a *app) error { _, err := a.units([]string{"shop"}); return err })
+		for got, want := range map[*string]string{&cron: c.cron, &timer: c.timer} {
+			if !strings.Contains(*got, want) || (want == "") != (*got == "") {
+				t.Errorf("%s: said %q, want %q", c.schedule, *got, want)
+			}
+		}
+	}
+}
+
+func errText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
