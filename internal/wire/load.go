@@ -92,7 +92,7 @@ func Load(ctx context.Context, r io.Reader, db string, opt LoadOptions) (*Loaded
 		if len(f.Only) > 0 || len(f.Exclude) > 0 || f.Flush || f.WithReferences {
 			return nil, fail.New(fail.Unsupported, "leave them out; the SQL itself says what it replaces", "--only, --exclude, --with-references and --flush with an SQL file")
 		}
-		done, err := loadSQL(ctx, engine, rest, in, opt)
+		done, err := loadSQL(ctx, engine, rest, sqltext.Whole(in), opt)
 		return &Loaded{SQL: done}, err
 	}
 	if opt.NoTransaction {

@@ -176,12 +176,7 @@ func sqlMode(d sqlsplit.Dialect, text string) string {
 }
 
 func (c *checker) remark(text string) {
-	switch c.dialect {
-	case sqlsplit.PostgreSQL:
-		c.ended = c.ended || text == "-- "+postgresEnd || text == "-- PostgreSQL database cluster dump complete"
-	case sqlsplit.MySQL:
-		c.ended = c.ended || strings.HasPrefix(text, "-- Dump completed")
-	}
+	c.ended = c.ended || c.dialect != sqlsplit.SQLite && marksEnd(text)
 }
 
 func (c *checker) copied(p sqlsplit.Piece, n int64) {
