@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
 	"io"
 	"strings"
@@ -75,6 +76,13 @@ func TestAsInterval(t *testing.T) {
 }
 
 func TestObjects(t *testing.T) {
+	sqlite := func(text string) []string {
+		list, err := sqlite.Objects(text)
+		if err != nil {
+			t.Error(err)
+		}
+		return list
+	}
 	for _, tc := range []struct {
 		name      string
 		got, want []string
@@ -92,8 +100,16 @@ func TestObjects(t *testing.T) {
 				"MATCH FULL of foreign key a.v fk", "that foreign key a.v fk empties y alone on delete", "row security of t"}},
 		{"mysql", mysqlObjects("-- Definitions of database x\nDELIMITER $$\n-- {\"kind\":\"table\",\"name\":\"t\"}\nCREATE TABLE `t` (\n  CONSTRAINT `c` CHECK (`a` > 0)\n)\n$$\n-- {\"kind\":\"view\",\"name\":\"v\"}\nx\n$$\n-- {\"kind\":\"trigger\",\"name\":\"tr\",\"table\":\"t\"}\n"),
 			[]string{"check constraint c of t", "view v", "trigger tr"}},
-		{"sqlite", sqliteObjects("CREATE TABLE \"a b\" (x UNIQUE ON CONFLICT replace CHECK (json_valid(x)));\nCREATE TABLE c (x CHECK(x>0), y CHECK (y));\nCREATE VIEW v AS SELECT 1;\nCREATE TRIGGER \"tr\" AFTER INSERT ON c BEGIN SELECT 1; END;\n"),
+		{"mysql clauses", mysqlObjects("-- {\"kind\":\"table\",\"name\":\"t\"}\nCREATE TABLE `t` (\n  `j` longtext DEFAULT NULL CHECK (json_valid(`j`) and `j` <> '1'),\n" +
+			"  `k` longtext DEFAULT NULL CHECK (json_valid(`k`)),\n  `s` set('a','b') DEFAULT 'a',\n  PERIOD FOR `p` (`v`, `w`),\n  UNIQUE KEY `u` (`k`,`p` WITHOUT OVERLAPS)\n" +
+			") ENGINE=InnoDB COMMENT='x' WITH SYSTEM VERSIONING\n$$\n"),
+			[]string{"check constraint of column j of t", "type set of column s of t: it becomes text, which may hold anything", "period of time `p` (`v`, `w`) of t",
+				"that key `u` of t forbids overlaps: it only forbids equal periods there", "system versioning of t"}},
+		{"sqlite", sqlite("CREATE TABLE \"a b\" (x UNIQUE ON CONFLICT replace CHECK (json_valid(x)));\nCREATE TABLE c (x CHECK(x>0), y CHECK (y));\nCREATE VIEW v AS SELECT 1;\nCREATE TRIGGER \"tr\" AFTER INSERT ON c BEGIN SELECT 1; END;\n"),
 			[]string{"ON CONFLICT REPLACE of a b", "check constraints of c", "view v", "trigger tr"}},
+		{"sqlite in pieces", sqlite("PRAGMA page_size=4096;\nCREATE TABLE a (x CHECK (json_valid(x) AND x > '1'));\nCREATE TABLE b (x UNIQUE ON\n CONFLICT\nREPLACE, y CHECK\n(y>0));\n" +
+			"CREATE TABLE c (x CHECK ((JSON_VALID(\"x\") OR \"x\" IS NULL)), y DEFAULT 'CHECK (y)' -- CHECK (x)\n, UNIQUE (x) ON CONFLICT ABORT);\n"),
+			[]string{"check constraints of a", "ON CONFLICT REPLACE of b", "check constraints of b"}},
 	} {
 		if diff := cmp.Diff(tc.want, tc.got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tc.name, diff)

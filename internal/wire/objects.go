@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 
+	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
@@ -37,7 +38,11 @@ func objectsOf(engine string, native fs.FS) (list []string, err error) {
 		case MySQL:
 			list = append(list, mysqlObjects(text)...)
 		default:
-			list = append(list, sqliteObjects(text)...)
+			objects, err := sqlite.Objects(text)
+			if err != nil {
+				return nil, fail.Op(err, "read the definitions in %s", name)
+			}
+			list = append(list, objects...)
 		}
 	}
 	return list, nil
@@ -59,12 +64,10 @@ func readDefinitions(native fs.FS, name string) (string, error) {
 var (
 	postgresHeading = regexp.MustCompile(`^-- (?:Name|Data for Name): (.*); Type: ([A-Z ]+); Schema: (.*); Owner: `)
 	namedCheck      = regexp.MustCompile("^ +CONSTRAINT (\"(?:[^\"]|\"\")+\"|`(?:[^`]|``)+`|[^ ]+) CHECK ")
-	sqliteObject    = regexp.MustCompile("(?i)^CREATE (VIEW|TRIGGER|TABLE) (\"(?:[^\"]|\"\")+\"|`[^`]+`|\\[[^\\]]+\\]|'[^']+'|[^ (]+)")
 	mysqlColumn     = regexp.MustCompile("^  (`(?:[^`]|``)+`) ")
+	mysqlOverlaps   = regexp.MustCompile(`^  (?:UNIQUE|PRIMARY) KEY (.*?) ?\(.* WITHOUT OVERLAPS\)`)
 	mysqlLiteral    = regexp.MustCompile(`'(?:[^'\\]|''|\\.)*'`)
 	mysqlUnsigned   = regexp.MustCompile(`^(?:decimal|float|double)\b.* unsigned`)
-	anyConflict     = regexp.MustCompile(`(?i)\bON +CONFLICT +(ROLLBACK|FAIL|IGNORE|REPLACE)\b`)
-	anyCheck        = regexp.MustCompile(`(?i)\bCHECK *\(+ *([a-z_]*)`)
 )
 
 // Kinds in headings of pg_dump that stay behind.
@@ -151,14 +154,26 @@ func mysqlClauses(table, line string) (list []string) {
 	if strings.HasPrefix(line, " PARTITION BY ") {
 		return []string{"partitions of " + table}
 	}
+	bare := mysqlLiteral.ReplaceAllString(line, "''")
+	switch {
+	case strings.HasPrefix(line, ") ") && strings.Contains(bare, " WITH SYSTEM VERSIONING"):
+		return []string{"system versioning of " + table}
+	case strings.HasPrefix(line, "  PERIOD FOR "):
+		return []string{"period of time " + strings.TrimRight(strings.TrimPrefix(line, "  PERIOD FOR "), ",") + " of " + table}
+	case mysqlOverlaps.MatchString(bare):
+		return []string{"that key " + mysqlOverlaps.FindStringSubmatch(bare)[1] + " of " + table + " forbids overlaps: it only forbids equal periods there"}
+	}
 	m := mysqlColumn.FindStringSubmatch(line)
 	if m == nil {
 		return nil
 	}
 	column := strings.ReplaceAll(strings.Trim(m[1], "`"), "``", "`")
 	rest := mysqlLiteral.ReplaceAllString(line[len(m[0]):], "''")
-	if _, check, ok := strings.Cut(rest, " CHECK ("); ok && !strings.HasPrefix(check, "json_valid("+m[1]+")") {
+	if _, check, ok := strings.Cut(rest, " CHECK ("); ok && !strings.HasPrefix(check, "json_valid("+m[1]+"))") {
 		list = append(list, "check constraint of column "+column+" of "+table)
+	}
+	if strings.HasPrefix(rest, "set(") {
+		list = append(list, "type set of column "+column+" of "+table+": it becomes text, which may hold anything")
 	}
 	if mysqlUnsigned.MatchString(rest) {
 		list = append(list, "unsigned of column "+column+" of "+table)
@@ -166,29 +181,6 @@ func mysqlClauses(table, line string) (list []string) {
 	for _, clause := range []string{"ON UPDATE", "INVISIBLE"} {
 		if strings.Contains(rest, " "+clause) {
 			list = append(list, strings.ToLower(clause)+" of column "+column+" of "+table)
-		}
-	}
-	return list
-}
-
-func sqliteObjects(text string) (list []string) {
-	table, told := "", false
-	for line := range strings.Lines(text) {
-		if m := sqliteObject.FindStringSubmatch(line); m != nil {
-			name := strings.Trim(m[2], "\"`[]'")
-			if table = ""; strings.EqualFold(m[1], "TABLE") {
-				table, told = name, false
-			} else {
-				list = append(list, strings.ToLower(m[1])+" "+name)
-			}
-		}
-		if m := anyConflict.FindStringSubmatch(line); m != nil && table != "" {
-			list = append(list, "ON CONFLICT "+strings.ToUpper(m[1])+" of "+table)
-		}
-		for _, m := range anyCheck.FindAllStringSubmatch(line, -1) {
-			if table != "" && !told && !strings.EqualFold(m[1], "json_valid") {
-				list, told = append(list, "check constraints of "+table), true
-			}
 		}
 	}
 	return list
