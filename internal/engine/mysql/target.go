@@ -50,6 +50,7 @@ type Target struct {
 	native bool // the schema is of this engine, and its definitions are at hand
 	did    stage
 	main   *session
+	lock   string // see alone
 	server server
 	ids    []string // of all sessions
 	had    string   // what Clean or Create removed, in words
@@ -231,6 +232,7 @@ func (t *Target) Finish(ctx context.Context) error {
 		return fail.Op(explainIn(ctx, err), "restore into %s", t.where)
 	}
 	t.did = untouched
+	t.release(ctx, t.main)
 	t.closeSessions()
 	return nil
 }

@@ -48,16 +48,22 @@ const loadSettings = "SET SESSION sql_mode = 'NO_AUTO_VALUE_ON_ZERO', SESSION fo
 
 // open connects and, if asked, makes the database.
 func (t *Target) open(ctx context.Context) error {
-	if t.opt.Create {
-		if err := t.createDatabase(ctx); err != nil {
-			return err
-		}
-	}
 	var err error
-	if t.main, err = t.session(ctx); err != nil {
+	if t.main, err = connect(ctx, t.cfg, !t.opt.Create); err != nil {
 		if isNumber(err, errNoDatabase) {
 			return fail.Wrap(fail.NotFound, err, "--create makes it", "open it")
 		}
+		return err
+	}
+	if err := t.alone(ctx, t.main, beginWait); err != nil {
+		return err
+	}
+	if t.opt.Create {
+		if err := t.createDatabase(ctx, t.main); err != nil {
+			return err
+		}
+	}
+	if err := t.setUp(ctx, t.main); err != nil {
 		return err
 	}
 	t.server = t.main.server
@@ -96,13 +102,20 @@ func (t *Target) session(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.exec(ctx, loadSettings); err != nil {
+	if err := t.setUp(ctx, s); err != nil {
 		s.close()
-		return nil, fail.Op(explainIn(ctx, err), "set up a session")
+		return nil, err
+	}
+	return s, nil
+}
+
+func (t *Target) setUp(ctx context.Context, s *session) error {
+	if err := s.exec(ctx, loadSettings); err != nil {
+		return fail.Op(explainIn(ctx, err), "set up a session")
 	}
 	s.keepWarnings(ctx)
 	t.ids = append(t.ids, s.id)
-	return s, nil
+	return nil
 }
 
 // openPool opens the connections that load rows.
@@ -132,13 +145,8 @@ func (t *Target) acquire(ctx context.Context) (*session, error) {
 
 var wordPattern = regexp.MustCompile(`^[A-Za-z0-9_]+$`)
 
-// createDatabase makes the database with the character set of the source.
-func (t *Target) createDatabase(ctx context.Context) error {
-	s, err := connect(ctx, t.cfg, false)
-	if err != nil {
-		return err
-	}
-	defer s.close()
+// createDatabase makes the database with the character set of the source, and makes it the session's.
+func (t *Target) createDatabase(ctx context.Context, s *session) error {
 	name := quoteIdent(t.cfg.DBName)
 	row, err := s.one(ctx, "SELECT 1 FROM information_schema.schemata WHERE schema_name = "+quoteLiteral(t.cfg.DBName))
 	if err != nil {
@@ -163,7 +171,7 @@ func (t *Target) createDatabase(ctx context.Context) error {
 		return fail.Op(explainIn(ctx, err), "create it")
 	}
 	t.did = created
-	return nil
+	return fail.Op(explainIn(ctx, s.exec(ctx, "USE "+name)), "open it")
 }
 
 // makeRoom looks at what is there, and removes it if it may.

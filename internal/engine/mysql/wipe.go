@@ -73,6 +73,10 @@ func (t *Target) emptyAgain(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := t.alone(ctx, s, abortWait); err != nil {
+		return err
+	}
+	defer t.release(ctx, s)
 	found, err := t.inventory(ctx, s)
 	if err != nil {
 		return err
@@ -102,5 +106,9 @@ func (t *Target) dropDatabase(ctx context.Context) error {
 		return err
 	}
 	defer s.close()
+	if err := t.alone(ctx, s, abortWait); err != nil {
+		return err
+	}
+	defer t.release(ctx, s)
 	return s.exec(ctx, "DROP DATABASE IF EXISTS "+quoteIdent(t.cfg.DBName))
 }

@@ -1,0 +1,48 @@
+package mysql
+
+import (
+	"testing"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/servers"
+)
+
+func TestTargetAlone(t *testing.T) { eachFlavour(t, testTargetAlone) }
+
+// One restore must not empty the database for another one, nor load into its tables.
+func testTargetAlone(t *testing.T, m *servers.MySQLServer) {
+	from := m.CreateDatabase(t)
+	m.SQL(t, from, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
+	v := open(t, m.URL(from), Options{})
+	into := m.CreateDatabase(t)
+	first, err := NewTarget(m.URL(into), TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Prepare(t.Context(), v.Schema(), v.Native()); err != nil {
+		t.Fatal(err)
+	}
+	for _, opt := range []TargetOptions{{}, {Clean: true}, {Clean: true, Create: true}, {DataOnly: true}, {Partial: true, Clean: true}} {
+		if err := copyInto(t, v, m.URL(into), opt); fail.KindOf(err) != fail.Locked {
+			t.Errorf("a restore with %+v beside another: %v, want Locked", opt, err)
+		}
+	}
+	for _, p := range v.Parts(v.Schema().Tables[0]) {
+		r, err := v.Read(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := first.Load(t.Context(), p, r); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+	}
+	if err := first.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := m.SQL(t, into, "SELECT count(*) FROM t"); got != "2" {
+		t.Errorf("%s rows are there, want 2", got)
+	}
+	restore(t, v, m.URL(into), TargetOptions{Clean: true})
+	restore(t, v, m.URL(into), TargetOptions{Clean: true, Create: true})
+}
