@@ -198,6 +198,7 @@ func (t *Target) Finish(ctx context.Context) error {
 		return fail.Op(err, "restore into %s", t.where)
 	}
 	t.did = untouched
+	release(ctx, t.main)
 	t.closeSessions(ctx)
 	return nil
 }

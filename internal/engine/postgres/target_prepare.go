@@ -69,6 +69,9 @@ func column(ctx context.Context, s *session, sql string, args ...any) ([]string,
 // makeRoom makes sure that the database is empty. It returns Exists, having changed nothing, when
 // it is not and may not be emptied.
 func (t *Target) makeRoom(ctx context.Context) error {
+	if err := alone(ctx, t.main, "2s"); err != nil {
+		return fail.Op(err, "restore into %s", t.where)
+	}
 	var err error
 	if t.public, err = readPublic(ctx, t.main); err != nil {
 		return fail.Op(explainIn(ctx, err), "look at %s", t.where)
@@ -131,6 +134,10 @@ func (t *Target) emptyAgain(ctx context.Context) error {
 	if err := s.exec(ctx, `SET lock_timeout = '30s'`); err != nil {
 		return explainIn(ctx, err)
 	}
+	if err := alone(ctx, s, "30s"); err != nil {
+		return err
+	}
+	defer release(ctx, s)
 	found, err := inventory(ctx, s)
 	if err != nil {
 		return explainIn(ctx, err)
@@ -142,4 +149,22 @@ func (t *Target) emptyAgain(ctx context.Context) error {
 		return explainIn(ctx, err)
 	}
 	return nil
+}
+
+// aloneKey is the number of the advisory lock of those who restore everything into a database: holdfast, by its letters.
+const aloneKey = 0x686f6c6466617374
+
+// alone makes sure that no other restore of everything is at work in the database, until the session ends: two would empty it for each
+// other, and load into each other's tables. Another one may be about to end, or to refuse, which is waited for.
+func alone(ctx context.Context, s *session, wait string) error {
+	err := s.exec(ctx, fmt.Sprintf("SET LOCAL lock_timeout = '%s'; SELECT pg_catalog.pg_advisory_lock(%d)", wait, aloneKey))
+	if isState(err, "55P03") {
+		return fail.New(fail.Locked, "wait until it is done", "another restore into it is going on")
+	}
+	return explainIn(ctx, err)
+}
+
+// release lets others in. Without it they wait until the server has noticed that the session is closed.
+func release(ctx context.Context, s *session) {
+	_ = s.exec(ctx, "SELECT pg_catalog.pg_advisory_unlock_all()")
 }

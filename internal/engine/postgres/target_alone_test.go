@@ -1,0 +1,57 @@
+package postgres
+
+import (
+	"testing"
+
+	"github.com/holdfast-db/holdfast/internal/fail"
+	"github.com/holdfast-db/holdfast/internal/rows"
+	"github.com/holdfast-db/holdfast/internal/servers"
+)
+
+// One restore must not empty the database for another one, nor load into its tables.
+func TestTargetAlone(t *testing.T) {
+	pg := servers.Postgres(t, "15")
+	from, into := pg.CreateDatabase(t), pg.CreateDatabase(t)
+	pg.SQL(t, from, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
+	v, err := Open(t.Context(), from, Options{BinDir: pg.BinDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	first, err := NewTarget(into, TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Prepare(t.Context(), v.Schema(), v.Native()); err != nil {
+		t.Fatal(err)
+	}
+	for _, opt := range []TargetOptions{{}, {Clean: true}} {
+		if _, _, err := copyView(t, v, into, opt); fail.KindOf(err) != fail.Locked {
+			t.Errorf("a restore with %+v beside another: %v, want Locked", opt, err)
+		}
+	}
+	loadAll(t, v, first)
+	if err := first.Finish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := pg.SQL(t, into, "SELECT count(*) FROM t"); got != "2" {
+		t.Errorf("%s rows are there, want 2", got)
+	}
+	if _, _, err := copyView(t, v, into, TargetOptions{Clean: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+func loadAll(t *testing.T, v rows.View, into rows.Target) {
+	t.Helper()
+	for _, p := range v.Parts(v.Schema().Tables[0]) {
+		r, err := v.Read(t.Context(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := into.Load(t.Context(), p, r); err != nil {
+			t.Error(err)
+		}
+		r.Close()
+	}
+}
