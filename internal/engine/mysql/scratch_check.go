@@ -89,7 +89,7 @@ func (k *brokenKey) String() string {
 }
 
 // checkForeignKeys looks for rows without the row that they name, in the tables that are wanted; nil is all.
-func (s *session) checkForeignKeys(ctx context.Context, wanted func(table string) bool) (broken []brokenKey, err error) {
+func (s *session) checkForeignKeys(ctx context.Context, wanted func(table, parent string) bool) (broken []brokenKey, err error) {
 	type key struct {
 		brokenKey
 		columns, references []string
@@ -108,7 +108,7 @@ func (s *session) checkForeignKeys(ctx context.Context, wanted func(table string
 		return nil, err
 	}
 	for _, k := range keys {
-		if wanted != nil && !wanted(k.table) {
+		if wanted != nil && !wanted(k.table, k.parent) {
 			continue
 		}
 		var same, there []string

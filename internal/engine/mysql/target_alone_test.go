@@ -1,6 +1,7 @@
 package mysql
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/holdfast-db/holdfast/internal/fail"
@@ -45,4 +46,18 @@ func testTargetAlone(t *testing.T, m *servers.MySQLServer) {
 	}
 	restore(t, v, m.URL(into), TargetOptions{Clean: true})
 	restore(t, v, m.URL(into), TargetOptions{Clean: true, Create: true})
+}
+
+func TestTargetOrphans(t *testing.T) { eachFlavour(t, testTargetOrphans) }
+
+// Rows of other tables that lose what they name when a single table is replaced are told of.
+func testTargetOrphans(t *testing.T, m *servers.MySQLServer) {
+	from, into := m.CreateDatabase(t), m.CreateDatabase(t)
+	m.SQL(t, from, "CREATE TABLE p (id int PRIMARY KEY); INSERT INTO p VALUES (1)")
+	m.SQL(t, into, "CREATE TABLE p (id int PRIMARY KEY); INSERT INTO p VALUES (1), (2); CREATE TABLE sound (p int, CONSTRAINT s FOREIGN KEY (p) REFERENCES p (id)); INSERT INTO sound VALUES (1);"+
+		"CREATE TABLE c (p int, CONSTRAINT f FOREIGN KEY (p) REFERENCES p (id)); INSERT INTO c VALUES (1), (2)")
+	target, _ := restore(t, open(t, m.URL(from), Options{}), m.URL(into), TargetOptions{Partial: true, Clean: true})
+	if want := []string{"foreign key f of c does not hold: there are rows that name none of p, which was replaced"}; !slices.Equal(target.Notes(), want) {
+		t.Errorf("the notes are %q, want %q", target.Notes(), want)
+	}
 }

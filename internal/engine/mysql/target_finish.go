@@ -41,7 +41,28 @@ func (t *Target) finish(ctx context.Context) error {
 			return err
 		}
 	}
+	if t.opt.Partial && t.opt.Clean {
+		t.checkOthers(ctx)
+	}
 	return t.checkReferences(ctx)
+}
+
+// restores reports whether a table of the database is one of ours.
+func (t *Target) restores(table string) bool {
+	return slices.ContainsFunc(t.order, func(lt *loadTable) bool {
+		return lt.name == table || t.folds && strings.EqualFold(lt.name, table)
+	})
+}
+
+// checkOthers looks for rows of the tables beside ours that name rows which went with a table that was replaced.
+func (t *Target) checkOthers(ctx context.Context) {
+	broken, err := t.main.checkForeignKeys(ctx, func(table, parent string) bool { return !t.restores(table) && t.restores(parent) })
+	if err != nil {
+		t.note("the foreign keys of other tables to those restored could not be checked: %v", explainIn(ctx, err))
+	}
+	for _, k := range broken {
+		t.note("foreign key %s of %s does not hold: there are rows that name none of %s, which was replaced", k.name, k.table, k.parent)
+	}
 }
 
 // checkReferences looks for rows of another engine that name no other: SQLite may hold such, and the keys were made without a look at the rows. PostgreSQL
@@ -50,11 +71,7 @@ func (t *Target) checkReferences(ctx context.Context) error {
 	if t.schema.Origin.Engine == "mysql" {
 		return nil
 	}
-	broken, err := t.main.checkForeignKeys(ctx, func(table string) bool {
-		return slices.ContainsFunc(t.order, func(lt *loadTable) bool {
-			return lt.name == table || t.folds && strings.EqualFold(lt.name, table)
-		})
-	})
+	broken, err := t.main.checkForeignKeys(ctx, func(table, _ string) bool { return t.restores(table) })
 	if err != nil {
 		return fail.Op(explainIn(ctx, err), "check foreign keys")
 	}
