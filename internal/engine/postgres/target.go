@@ -207,8 +207,8 @@ func (t *Target) Finish(ctx context.Context) error {
 // removed something before, that is gone, and Abort's error says so.
 func (t *Target) Abort(ctx context.Context) error {
 	did := t.did
-	t.did = untouched
 	t.endSessions(ctx)
+	t.did = untouched
 	var err error
 	switch did {
 	case untouched:
