@@ -38,7 +38,7 @@ func numbers(n uint16) trouble {
 		return trouble{fail.Denied, hintAuth}
 	case 1044, 1142, 1143, 1227, 1370, 1419, 1449, 1410, 3879:
 		return trouble{fail.Denied, ""}
-	case errReadOnly, 1792, 1836, 3100:
+	case errReadOnly, errReadOnlyTx, 1836, 3100:
 		return trouble{fail.Denied, "the server is read-only: is it a replica?"}
 	case errNoDatabase, errNoTable, 1109, 1054, 1305, 1360, 1539, 4091:
 		return trouble{fail.NotFound, ""}
@@ -81,6 +81,7 @@ const (
 	errTableChanged = 1412
 	errPacket       = 1153
 	errInterrupted  = 1317
+	errReadOnlyTx   = 1792
 	errBrokenView   = 1356
 	errLocalOff     = 4166 // MariaDB: the command is not allowed, for LOAD DATA LOCAL
 	errLocalOff2    = 3948 // MySQL: loading local data is disabled

@@ -66,7 +66,7 @@ func (d *describer) definitions(ctx context.Context) (nativeFS, error) {
 	}, nil
 }
 
-// local takes the database's own name out of a definition: the server puts it before the sequences of defaults.
+// local takes the database's own name out of a definition: the server puts it before the sequences of defaults and views.
 func (d *describer) local(sql string) string {
 	return strings.NewReplacer("nextval("+quoteIdent(d.cfg.DBName)+".", "nextval(", "lastval("+quoteIdent(d.cfg.DBName)+".", "lastval(").Replace(sql)
 }

@@ -23,6 +23,16 @@ func (d *describer) show(ctx context.Context, sql string) (map[string]cell, erro
 	return r, nil
 }
 
+// showElsewhere is show in a session of its own, without the transaction of the snapshot.
+func (d *describer) showElsewhere(ctx context.Context, sql string) (map[string]cell, error) {
+	s, err := connect(ctx, d.cfg, true)
+	if err != nil {
+		return nil, err
+	}
+	defer s.close()
+	return (&describer{View: d.View, s: s}).show(ctx, sql)
+}
+
 // readRoutines reads procedures, functions and MariaDB's packages.
 func (d *describer) readRoutines(ctx context.Context, post *[]statement) error {
 	if !d.all {
@@ -115,13 +125,16 @@ func (d *describer) readViews(ctx context.Context, post *[]statement) error {
 
 func (d *describer) readView(ctx context.Context, v *viewDef) error {
 	r, err := d.show(ctx, "SHOW CREATE VIEW "+quoteIdent(v.name))
+	if isNumber(err, errReadOnlyTx) { // one that draws from a sequence is opened to write, even for this
+		r, err = d.showElsewhere(ctx, "SHOW CREATE VIEW "+quoteIdent(v.name))
+	}
 	if isNumber(err, 1142) {
 		return fail.Wrap(fail.Denied, err, "GRANT SHOW VIEW ON "+quoteIdent(d.cfg.DBName)+".*", "read view %s", v.name)
 	}
 	if err != nil {
 		return fail.Op(explainIn(ctx, err), "read view %s", v.name)
 	}
-	text := r["create view"].s
+	text := d.local(r["create view"].s)
 	v.set = setting(text, "", r["character_set_client"].s, r["collation_connection"].s, "")
 	v.sql = statement{label{Kind: "view", Name: v.name}, d.definer(text)}
 	if err := d.s.exec(ctx, "SELECT 1 FROM "+quoteIdent(v.name)+" LIMIT 0"); isNumber(err, errBrokenView, errNoTable, 1054) {

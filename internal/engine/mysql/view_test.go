@@ -118,3 +118,18 @@ func testView(t *testing.T, m *servers.MySQLServer) {
 		}
 	})
 }
+
+// A view that draws from a sequence can't be shown in a transaction that only reads, and names its own database there.
+func TestViewOverSequence(t *testing.T) {
+	m := servers.MariaDB(t)
+	from, into := m.CreateDatabase(t), m.CreateDatabase(t)
+	m.SQL(t, from, "CREATE SEQUENCE s; CREATE VIEW v AS SELECT nextval(s) AS n; CREATE VIEW w AS SELECT n + 1 AS n FROM v")
+	restore(t, open(t, from, Options{}), into, TargetOptions{})
+	name, _, err := DatabaseName(into)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := m.SQL(t, into, "SELECT view_definition FROM information_schema.views WHERE table_schema = database() AND table_name = 'v'"), "select nextval(`"+name+"`.`s`) AS `n`"; got != want {
+		t.Errorf("the view is %s, want %s", got, want)
+	}
+}
