@@ -102,17 +102,40 @@ func (s *Store) Facts(ctx context.Context) (Facts, error) {
 			continue
 		}
 		seen[b.Name] = true
-		before := slices.IndexFunc(list[i+1:], func(o Backup) bool { return o.group() == b.group() && o.State != Damaged })
-		if before < 0 {
+		before, ok := compareWith(b, list[i+1:])
+		if !ok {
 			continue
 		}
-		c, err := s.change(ctx, list[i+1+before], b)
+		c, err := s.change(ctx, before, b)
 		if err != nil {
 			continue // damage is what verify is for
 		}
 		f.Changes[b.Name] = c
 	}
 	return f, nil
+}
+
+// emptyFor is for how long a database that holds no rows is compared with what it held: an alarm that the next backup of nothing ends, in
+// an hour, would be gone before anybody looked.
+const emptyFor = 7 * 24 * time.Hour
+
+// compareWith picks the good backup before b, of those before it: of a database without rows the last one that had some.
+func compareWith(b Backup, older []Backup) (before Backup, ok bool) {
+	for _, o := range older {
+		if o.group() != b.group() || o.State == Damaged {
+			continue
+		}
+		if !ok {
+			before, ok = o, true
+		}
+		if b.Rows > 0 || b.Started.Sub(o.Started) > emptyFor {
+			break
+		}
+		if o.Rows > 0 {
+			return o, true
+		}
+	}
+	return before, ok
 }
 
 // change compares two backups. The store remembers the last answer of each database.
@@ -323,7 +346,8 @@ func (a assessor) proof(event, done string, at, without time.Time, within time.D
 func (a assessor) change(c Change) {
 	const hint = "compare it with the one before (holdfast show); when all is right, the next backup ends this"
 	if a.Newest.Tables == 0 || c.Rows[0] > 0 && c.Rows[1] == 0 {
-		a.add(Critical, "size", hint, "the newest backup holds %d rows in %d tables, the one before it had %d rows", c.Rows[1], a.Newest.Tables, c.Rows[0])
+		const empty = "is it the right database? holdfast restore brings back what was in it; when it is meant to be empty, this ends after a week"
+		a.add(Critical, "size", empty, "the newest backup holds %d rows in %d tables, backup %s had %d rows", c.Rows[1], a.Newest.Tables, c.From.Short(), c.Rows[0])
 		return
 	}
 	if len(c.Vanished) > 0 {

@@ -84,3 +84,30 @@ func TestAssess(t *testing.T) {
 		}
 	})
 }
+
+// A database without rows is compared with what it held, for a week: the next backup of nothing does not end the alarm.
+func TestCompareWith(t *testing.T) {
+	at := func(days int, rows int64, id string) Backup {
+		return Backup{ID: repo.ID(id), Name: "shop", Started: time.Date(2026, 11, 20, 2, 0, 0, 0, time.UTC).AddDate(0, 0, -days), Rows: rows}
+	}
+	damaged := at(2, 70, "damaged")
+	damaged.State = Damaged
+	for _, c := range []struct {
+		name  string
+		b     Backup
+		older []Backup
+		want  string
+	}{
+		{"the_one_before", at(0, 5, ""), []Backup{at(1, 0, "before"), at(2, 9, "b")}, "before"},
+		{"emptied_yesterday", at(0, 0, ""), []Backup{at(1, 0, "a"), damaged, at(3, 9, "full"), at(4, 8, "c")}, "full"},
+		{"emptied_long_ago", at(0, 0, ""), []Backup{at(1, 0, "before"), at(2, 0, "b"), at(8, 9, "c")}, "before"},
+		{"always_empty", at(0, 0, ""), []Backup{at(1, 0, "before"), at(2, 0, "b")}, "before"},
+		{"the_first", at(0, 0, ""), []Backup{damaged}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got, ok := compareWith(c.b, c.older); string(got.ID) != c.want || ok != (c.want != "") {
+				t.Errorf("got %q, %v, want %q", got.ID, ok, c.want)
+			}
+		})
+	}
+}
