@@ -1,14 +1,14 @@
 package wire
 
 import (
-	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
-	"github.com/holdfast-db/holdfast/internal/fail"
 	"io"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/holdfast-db/holdfast/internal/engine/sqlite"
+	"github.com/holdfast-db/holdfast/internal/fail"
 	"github.com/holdfast-db/holdfast/internal/rows"
 )
 

@@ -10,9 +10,10 @@ import (
 	"github.com/holdfast-db/holdfast/internal/fail"
 )
 
-// For how many seconds a restore waits for another one, which may be about to end, and an Abort for one that has looked at the database and refuses.
+// For how many seconds a restore waits for another one, which may be about to end (a busy server needs a moment to notice that a session is gone),
+// and an Abort for one that has looked at the database and refuses.
 const (
-	beginWait = 2
+	beginWait = 5
 	abortWait = 10
 )
 

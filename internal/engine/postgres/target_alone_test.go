@@ -13,20 +13,7 @@ import (
 // One restore must not empty the database for another one, nor load into its tables.
 func TestTargetAlone(t *testing.T) {
 	pg := servers.Postgres(t, "15")
-	from, into := pg.CreateDatabase(t), pg.CreateDatabase(t)
-	pg.SQL(t, from, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
-	v, err := Open(t.Context(), from, Options{BinDir: pg.BinDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.Close()
-	first, err := NewTarget(into, TargetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := first.Prepare(t.Context(), v.Schema(), v.Native()); err != nil {
-		t.Fatal(err)
-	}
+	v, first, into := halfRestored(t, pg)
 	for _, opt := range []TargetOptions{{}, {Clean: true}} {
 		if _, _, err := copyView(t, v, into, opt); fail.KindOf(err) != fail.Locked {
 			t.Errorf("a restore with %+v beside another: %v, want Locked", opt, err)
@@ -47,20 +34,7 @@ func TestTargetAlone(t *testing.T) {
 // A session that the server is still at work for when a restore fails does not keep its clean-up waiting.
 func TestAbortEndsSessions(t *testing.T) {
 	pg := servers.Postgres(t, "15")
-	from, into := pg.CreateDatabase(t), pg.CreateDatabase(t)
-	pg.SQL(t, from, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
-	v, err := Open(t.Context(), from, Options{BinDir: pg.BinDir()})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer v.Close()
-	target, err := NewTarget(into, TargetOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := target.Prepare(t.Context(), v.Schema(), v.Native()); err != nil {
-		t.Fatal(err)
-	}
+	_, target, into := halfRestored(t, pg)
 	long, err := (&pgproto3.Query{String: "LOCK public.t; SELECT pg_sleep(600)"}).Encode(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -79,6 +53,26 @@ func TestAbortEndsSessions(t *testing.T) {
 	if got := pg.SQL(t, into, "SELECT count(*) FROM pg_class WHERE relname = 't'"); got != "0" {
 		t.Errorf("%s tables are left", got)
 	}
+}
+
+// halfRestored begins a restore of a table with two rows into a new database.
+func halfRestored(t *testing.T, pg *servers.PG) (*View, *Target, string) {
+	t.Helper()
+	from, into := pg.CreateDatabase(t), pg.CreateDatabase(t)
+	pg.SQL(t, from, "CREATE TABLE t (a int); INSERT INTO t VALUES (1), (2)")
+	v, err := Open(t.Context(), from, Options{BinDir: pg.BinDir()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { v.Close() })
+	target, err := NewTarget(into, TargetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := target.Prepare(t.Context(), v.Schema(), v.Native()); err != nil {
+		t.Fatal(err)
+	}
+	return v, target, into
 }
 
 func loadAll(t *testing.T, v rows.View, into rows.Target) {

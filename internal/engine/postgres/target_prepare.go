@@ -69,7 +69,7 @@ func column(ctx context.Context, s *session, sql string, args ...any) ([]string,
 // makeRoom makes sure that the database is empty. It returns Exists, having changed nothing, when
 // it is not and may not be emptied.
 func (t *Target) makeRoom(ctx context.Context) error {
-	if err := alone(ctx, t.main, "2s"); err != nil {
+	if err := alone(ctx, t.main, "5s"); err != nil {
 		return fail.Op(err, "restore into %s", t.where)
 	}
 	var err error
