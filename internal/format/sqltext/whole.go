@@ -47,7 +47,7 @@ func (w *wholeReader) Read(p []byte) (int, error) {
 			w.lines++
 		}
 		if w.mark(); w.open {
-			err = fail.New(fail.Damaged, "the file is incomplete: use another copy or another backup", "the end of the file is missing, it stops at line %d", w.lines)
+			err = fail.New(fail.Damaged, "the file is incomplete: use another copy or another backup; one that was shortened on purpose loads without its first lines", "the end of the file is missing, it stops at line %d", w.lines)
 		}
 	}
 	return n, err
