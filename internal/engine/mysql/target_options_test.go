@@ -319,6 +319,13 @@ func testTarget_Servers(t *testing.T, m *servers.MySQLServer) {
 		if fail.KindOf(err) != fail.Denied || !strings.Contains(fail.HintOf(err), "read-only") {
 			t.Errorf("got %v (%s)", err, fail.HintOf(err))
 		}
+		own.SQL(t, to, "CREATE TABLE old (id int)")
+		own.SQL(t, "", "SET GLOBAL read_only = 1")
+		err = copyInto(t, v, u.URL(to), TargetOptions{Clean: true})
+		own.SQL(t, "", "SET GLOBAL read_only = 0")
+		if fail.KindOf(err) != fail.Denied || strings.Contains(err.Error(), "gone") || strings.Contains(err.Error(), "holds part of") {
+			t.Errorf("with --clean, of which nothing was done: got %v", err)
+		}
 	})
 	t.Run("a_server_that_dies_is_told", func(t *testing.T) {
 		to := own.CreateDatabase(t)

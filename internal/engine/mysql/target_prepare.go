@@ -198,9 +198,14 @@ func (t *Target) makeRoom(ctx context.Context) error {
 		return fail.New(fail.Exists, "--clean removes everything in it first", "it is not empty: it holds %s", inWords(found))
 	}
 	if len(found) > 0 {
+		before := t.did
 		t.did = max(t.did, filling)
 		t.had = fmt.Sprintf("--clean removed %s, and that is gone; it was", inWords(found))
-		return t.wipe(ctx, t.main, found)
+		dropped, err := t.wipe(ctx, t.main, found)
+		if err != nil && dropped == 0 && cutText(err) == "" && ctx.Err() == nil { // the server said no, and nothing is gone
+			t.did, t.had = before, ""
+		}
+		return err
 	}
 	t.did = max(t.did, filling)
 	return nil

@@ -47,8 +47,8 @@ func inWords(found []object) string {
 	return strings.Join(names, ", ")
 }
 
-// wipe drops objects. Foreign keys are not checked in its session.
-func (t *Target) wipe(ctx context.Context, s *session, found []object) error {
+// wipe drops objects, and says how many. Foreign keys are not checked in its session.
+func (t *Target) wipe(ctx context.Context, s *session, found []object) (dropped int, err error) {
 	for i, o := range found {
 		t.observe("clean", i, len(found))
 		mode := "''"
@@ -60,10 +60,10 @@ func (t *Target) wipe(ctx context.Context, s *session, found []object) error {
 			err = s.exec(ctx, "DROP "+o.kind+" IF EXISTS "+quoteIdent(o.name))
 		}
 		if err != nil {
-			return fail.Op(explainIn(ctx, err), "drop %s %s", strings.ToLower(o.kind), o.name)
+			return i, fail.Op(explainIn(ctx, err), "drop %s %s", strings.ToLower(o.kind), o.name)
 		}
 	}
-	return s.exec(ctx, loadSettings)
+	return len(found), s.exec(ctx, loadSettings)
 }
 
 // emptyAgain drops whatever a failed restore has made.
@@ -81,7 +81,8 @@ func (t *Target) emptyAgain(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return t.wipe(ctx, s, found)
+	_, err = t.wipe(ctx, s, found)
+	return err
 }
 
 // dropAdded drops the tables of a failed partial restore, which still have names of their own.
