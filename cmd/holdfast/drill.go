@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -123,7 +124,7 @@ func (a *app) drilled(r backup.DrillResult) error {
 func (a *app) answers(list []backup.Expected) error {
 	return a.table(func(w io.Writer) {
 		for _, e := range list {
-			fmt.Fprintf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "NOT AS EXPECTED"}[e.OK], plain(e.Query), plain(e.Value))
+			fmt.Fprintf(w, "%s\t%s\t%s\n", map[bool]string{true: "ok", false: "NOT AS EXPECTED"}[e.OK], plain(e.Query), plain(cmp.Or(e.Error, e.Value)))
 		}
 	})
 }

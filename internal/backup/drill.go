@@ -55,13 +55,29 @@ type Expected struct {
 	Query string `json:"query"`
 	OK    bool   `json:"ok"`
 	Value string `json:"value"`
+	Error string `json:"error,omitempty"` // why there is no answer
+}
+
+// Ask runs a query of the user's. One that fails is not as expected; an error means that nothing can be asked any more.
+func Ask(ctx context.Context, s Scratch, query string) (Expected, error) {
+	ok, value, err := s.Query(ctx, query)
+	e := Expected{Query: query, OK: ok && err == nil, Value: value}
+	if err != nil {
+		if ctx.Err() != nil {
+			return e, err
+		}
+		e.Error = err.Error()
+	}
+	return e, nil
 }
 
 // WithUnmet returns findings and, behind them, what was expected and is not so.
 func WithUnmet(findings []string, expected []Expected) []string {
 	all := slices.Clone(findings)
 	for _, e := range expected {
-		if !e.OK {
+		if e.Error != "" {
+			all = append(all, fmt.Sprintf("%q has no answer: %s", e.Query, e.Error))
+		} else if !e.OK {
 			all = append(all, fmt.Sprintf("%q should be true, and is %s", e.Query, e.Value))
 		}
 	}
@@ -81,6 +97,9 @@ func (d DrillResult) Err() error {
 	hint := "holdfast verify tells whether the backup is damaged; drill an older one meanwhile"
 	if len(d.Findings) == 0 {
 		hint = "the backup is what was backed up: look at the database itself"
+		if slices.ContainsFunc(d.Expected, func(e Expected) bool { return e.Error != "" }) {
+			hint = "the backup is what was backed up: look at the query"
+		}
 	}
 	return fail.New(fail.Mismatch, hint, "drill backup %s: %s%s", d.Backup.ID.Short(), all[0], more)
 }
@@ -144,14 +163,11 @@ func (s *Store) prove(ctx context.Context, m *Manifest, scratch Scratch, opt Dri
 	}
 	d.Findings = append(d.Findings, found...)
 	for _, q := range opt.Expect {
-		ok, value, err := scratch.Query(ctx, q)
+		e, err := Ask(ctx, scratch, q)
 		if err != nil {
-			if ctx.Err() != nil {
-				return err
-			}
-			value = err.Error()
+			return err
 		}
-		d.Expected = append(d.Expected, Expected{Query: q, OK: ok && err == nil, Value: value})
+		d.Expected = append(d.Expected, e)
 	}
 	return nil
 }

@@ -117,14 +117,11 @@ func fileScratch(ctx context.Context, check *FileCheck, opt FileDrillOptions) (p
 // ask runs the user's queries. One that fails is not as expected.
 func ask(ctx context.Context, s backup.Scratch, queries []string) (answers []backup.Expected, err error) {
 	for _, q := range queries {
-		ok, value, err := s.Query(ctx, q)
+		e, err := backup.Ask(ctx, s, q)
 		if err != nil {
-			if ctx.Err() != nil {
-				return nil, err
-			}
-			value = err.Error()
+			return nil, err
 		}
-		answers = append(answers, backup.Expected{Query: q, OK: ok && err == nil, Value: value})
+		answers = append(answers, e)
 	}
 	return answers, nil
 }
