@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	hintSpace  = "free some space on the repository's disk, or give back space of forgotten backups: holdfast prune"
+	hintSpace  = "free some space on the repository's disk; holdfast prune, which gives back that of old backups, needs a little itself"
 	hintDenied = "the repository's folder must be readable and writable for this user"
 	hintRepair = "holdfast repair rebuilds what can be rebuilt"
 	hintInit   = "when it was there before: is its disk mounted? else holdfast init makes a repository"
