@@ -20,6 +20,7 @@ const (
 	mostRanges  = 100_000             // of one table
 	blockSize   = 256 << 10           // bytes handed over at once
 	blocksAhead = 8 << 20 / blockSize // that one range may be ahead of its turn
+	rangesAhead = 2                   // ranges for each connection that may be ahead
 )
 
 // ranges returns conditions that cut a table into ranges of its key, in order; nil when that can't be or isn't worth it.
@@ -83,9 +84,10 @@ type rangeReader struct {
 	ranges []*keyRange
 	cancel context.CancelFunc
 	work   sync.WaitGroup
-	free   chan []byte // blocks to be used again
-	block  []byte      // the one being read
-	rest   []byte      // of it
+	ahead  chan struct{} // one for each range that was begun and not yet read: a slow reader must not have the table in memory
+	free   chan []byte   // blocks to be used again
+	block  []byte        // the one being read
+	rest   []byte        // of it
 	err    error
 }
 
@@ -96,7 +98,7 @@ type keyRange struct {
 }
 
 func (v *View) readRanges(ctx context.Context, t *rows.Table, queries []string) io.ReadCloser {
-	rr := &rangeReader{free: make(chan []byte, v.opt.Jobs*blocksAhead)}
+	rr := &rangeReader{free: make(chan []byte, v.opt.Jobs*blocksAhead), ahead: make(chan struct{}, v.opt.Jobs*rangesAhead)}
 	ctx, rr.cancel = context.WithCancel(ctx)
 	todo := make(chan *keyRange, len(queries))
 	for _, sql := range queries {
@@ -107,7 +109,15 @@ func (v *View) readRanges(ctx context.Context, t *rows.Table, queries []string) 
 	close(todo)
 	for range v.opt.Jobs {
 		rr.work.Go(func() {
-			for k := range todo { // in order, so that the first one open is always being read
+			for {
+				select {
+				case rr.ahead <- struct{}{}:
+				case <-ctx.Done(): // fetch gives what is left this error
+				}
+				k, ok := <-todo // in order, so that the first one open is always being read
+				if !ok {
+					return
+				}
 				k.err = rr.fetch(ctx, v, t, k)
 				close(k.blocks)
 			}
@@ -168,6 +178,10 @@ func (rr *rangeReader) Read(p []byte) (int, error) {
 		if !ok {
 			rr.err = rr.ranges[0].err
 			rr.ranges = rr.ranges[1:]
+			select {
+			case <-rr.ahead:
+			default: // what was given up took none
+			}
 			continue
 		}
 		rr.block, rr.rest = block, block
